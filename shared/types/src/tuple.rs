@@ -1,0 +1,1 @@
+//! FoundationDB tuple encoding of typed keys.
