@@ -1,0 +1,1 @@
+//! Pure rules over the rows of one key.
