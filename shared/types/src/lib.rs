@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or allocates more than what it is given. Every other crate builds on this one.
 
+pub mod civil;
 mod error;
 mod id;
 mod key;
