@@ -1,0 +1,65 @@
+//! Stores from URLs.
+
+use crate::{LocalStore, MemoryStore, ObjectStore};
+use nacre_runtime::Context;
+use nacre_types::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Opens the store that `url` names: `file:./dir`, `file:///absolute/dir` (made if it is not there) or `memory:`.
+///
+/// # Errors
+/// `Invalid` (`store-url`) for anything else; `Unavailable` if the directory cannot be made or written.
+pub fn open(url: &str, ctx: &Context) -> Result<Arc<dyn ObjectStore>> {
+    if url == "memory:" {
+        return Ok(Arc::new(MemoryStore::new(ctx)));
+    }
+    if url.starts_with("s3:") {
+        return Err(wrong(url, "comes later; until then use file:./dir"));
+    }
+    let Some(rest) = url.strip_prefix("file:") else {
+        return Err(wrong(url, "expected file:./dir, file:///absolute/dir or memory:"));
+    };
+    let path = match rest.strip_prefix("//") {
+        // Two slashes begin an authority: file://server/x would silently mean another place than was meant.
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(_) => {
+            return Err(wrong(
+                url,
+                "a file URL has three slashes or none: file:///absolute/dir or file:./dir",
+            ));
+        }
+        None => rest,
+    };
+    if path.is_empty() || path.contains('\0') {
+        return Err(wrong(url, "the directory is missing: expected file:./dir or file:///absolute/dir"));
+    }
+    Ok(Arc::new(LocalStore::open(Path::new(path), ctx)?))
+}
+
+fn wrong(url: &str, why: &str) -> Error {
+    // Only the scheme: the rest of a URL may hold a secret.
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let shown: String = scheme.chars().take(20).collect();
+    Error::invalid(format!("store URL of scheme {shown:?}: {why}")).with_code("store-url")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_a_store_or_say_what_would_be_right() {
+        let ctx = Context::for_tests(1);
+        assert!(open("memory:", &ctx).is_ok());
+        let dir = tempfile::tempdir().unwrap();
+        assert!(open(&format!("file://{}/a/b", dir.path().display()), &ctx).is_ok());
+        assert!(open(&format!("file:{}/c", dir.path().display()), &ctx).is_ok());
+        assert!(dir.path().join("a/b").is_dir() && dir.path().join("c").is_dir());
+        for bad in ["", "x", "s3://bucket/p", "file:", "file://", "file://host/x", "http://x"] {
+            assert_eq!(open(bad, &ctx).unwrap_err().code(), "store-url", "{bad}");
+        }
+        let secret = open("s3://key:canary@bucket", &ctx).unwrap_err();
+        assert!(!secret.detail().contains("canary"));
+    }
+}

@@ -1,0 +1,2 @@
+//! Conformance of every store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
