@@ -1,1 +1,50 @@
-fn main() {}
+//! The chores of this repository: `cargo xtask test`, `cargo xtask bench`, `cargo xtask dev`.
+//!
+//! It is a program of its own so that a developer needs cargo and nothing else: what a test needs besides is
+//! installed once, by [`cache`].
+#![allow(clippy::print_stdout, reason = "a command line tool answers on stdout")]
+#![allow(clippy::disallowed_methods, reason = "a program: it may read the environment and the clock")]
+
+mod bench;
+mod cache;
+mod checks;
+mod process;
+mod report;
+mod test;
+mod tour;
+
+use std::process::ExitCode;
+
+/// What a step answers: an error is a sentence for the person who runs it.
+type Outcome<T = ()> = Result<T, String>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
+  bench [--peers]                  the benchmarks; with the peers beside them
+  dev [--data DIR]                 the production stack with real services";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test", rest @ ..] => test::command(rest),
+        ["bench", rest @ ..] => bench::command(rest),
+        ["dev", ..] => {
+            eprintln!(
+                "cargo xtask dev comes with the multi-process deployment (Kafka, DynamoDB, S3). Until then \
+                 `cargo run --release -- serve` runs every role in one process."
+            );
+            ExitCode::from(2)
+        }
+        ["help" | "--help" | "-h", ..] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `cargo xtask test`: everything, in the order that finds a mistake soonest.
+//!
+//! Each step is one function here or in [`crate::checks`]; it prints its time, and one that fails does not stop those
+//! that do not need it. The Python environment is installed while the first steps compile.
+
+use crate::process::{cargo, root, run, run_lines};
+use crate::report::{Counts, Report};
+use crate::{Outcome, cache, checks, tour};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A step's name and what it shows.
+const STEPS: &[(&str, &str)] = &[
+    ("fmt", "the code is formatted"),
+    ("arrows", "no crate depends on what it must not, and only programs read the environment"),
+    ("tidy", "file lengths, words that have no place, files that are left out"),
+    ("licences", "every dependency's licence and source is one that deny.toml allows"),
+    ("clippy", "no warning, for all targets and features"),
+    ("test", "every test of the workspace"),
+    ("openapi", "openapi.json is what the code says"),
+    ("docs", "the documentation builds without a warning"),
+    ("release", "the program builds as a newcomer builds it"),
+    ("tour", "the README's tour, line by line, against that program"),
+    ("contract", "the running program keeps to its openapi.json (Schemathesis)"),
+];
+
+pub(crate) fn command(arguments: &[&str]) -> ExitCode {
+    let mut only: Vec<&str> = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(&word) = rest.next() {
+        match (word, rest.as_slice().first()) {
+            ("--list", _) => {
+                for (name, what) in STEPS {
+                    println!("{name:<10} {what}");
+                }
+                return ExitCode::SUCCESS;
+            }
+            ("--only", Some(&step)) if STEPS.iter().any(|(name, _)| *name == step) => {
+                only.push(step);
+                rest.next();
+            }
+            _ => {
+                let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+                eprintln!("usage: cargo xtask test [--only STEP]... [--list]\nsteps: {}", names.join(" "));
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if all(&only) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn all(only: &[&str]) -> bool {
+    let wanted = |step: &str| only.is_empty() || only.contains(&step);
+    let needs_python = ["test", "tour", "contract"].into_iter().any(wanted);
+    let python = needs_python.then(|| thread::spawn(cache::python));
+    let mut report = Report::default();
+
+    if wanted("fmt") {
+        report.step("fmt", |counts| one(counts, run(&mut cargo(&["fmt", "--all", "--check"]), MINUTE)));
+    }
+    if wanted("arrows") {
+        report.step("arrows", checks::arrows::check);
+    }
+    if wanted("tidy") {
+        report.step("tidy", checks::tidy::check);
+    }
+    if wanted("licences") {
+        report.step("licences", checks::licences::check);
+    }
+    if wanted("clippy") {
+        report.step("clippy", |counts| one(counts, clippy()));
+    }
+    let python: Result<PathBuf, String> = match python {
+        Some(handle) => handle.join().unwrap_or_else(|_| Err("the installation panicked".into())),
+        None => Err("not asked for".into()),
+    };
+    for (step, body) in PYTHON_STEPS {
+        if *step == "tour" {
+            without_python(&mut report, &wanted);
+        }
+        if wanted(step) {
+            match &python {
+                Ok(interpreter) => {
+                    report.step(step, |counts| body(interpreter, counts));
+                }
+                Err(why) => report.skipped(step, why),
+            }
+        }
+    }
+    report.finish()
+}
+
+type PythonStep = fn(&PathBuf, &mut Counts) -> Outcome;
+
+/// The steps that use the Python environment. The release build comes between `test` and `tour`.
+const PYTHON_STEPS: &[(&str, PythonStep)] = &[
+    ("test", |python, counts| tests(python, counts)),
+    ("tour", |python, counts| tour::check(python, &released(), counts)),
+    ("contract", |python, counts| checks::contract::check(python, &released(), counts)),
+];
+
+fn without_python(report: &mut Report, wanted: &dyn Fn(&str) -> bool) {
+    if wanted("openapi") {
+        report.step("openapi", checks::openapi::check);
+    }
+    if wanted("docs") {
+        report.step("docs", |counts| one(counts, docs()));
+    }
+    if wanted("release") || wanted("tour") || wanted("contract") {
+        report.step("release", |counts| one(counts, release()));
+    }
+}
+
+fn one(counts: &mut Counts, outcome: Outcome) -> Outcome {
+    if outcome.is_ok() {
+        *counts = Counts::ONE;
+    }
+    outcome
+}
+
+fn clippy() -> Outcome {
+    let words =
+        ["clippy", "--locked", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    run(&mut cargo(&words), 20 * MINUTE)
+}
+
+fn tests(python: &PathBuf, counts: &mut Counts) -> Outcome {
+    let mut command = cargo(&["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
+    command.env("NACRE_PYTHON", python);
+    run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
+}
+
+/// Adds up lines like `test result: ok. 12 passed; 0 failed; 0 ignored; ...`.
+fn add_result(line: &str, counts: &mut Counts) {
+    let Some(rest) = line.strip_prefix("test result: ") else { return };
+    let mut number = 0;
+    for word in rest.split([' ', ';']).filter(|word| !word.is_empty()) {
+        match word {
+            "passed" => counts.passed += number,
+            "failed" => {
+                counts.failed += number;
+                return;
+            }
+            other => number = other.parse().unwrap_or(0),
+        }
+    }
+}
+
+fn docs() -> Outcome {
+    let mut command = cargo(&["doc", "--locked", "--workspace", "--all-features", "--no-deps"]);
+    run(command.env("RUSTDOCFLAGS", "-D warnings"), 15 * MINUTE)
+}
+
+fn release() -> Outcome {
+    run(&mut cargo(&["build", "--locked", "--release", "--package", "nacre"]), 30 * MINUTE)
+}
+
+/// The program that [`release`] built.
+fn released() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("release/nacre")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_test_binaries_are_added_up() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+            "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out",
+        ] {
+            add_result(line, &mut counts);
+        }
+        assert_eq!(counts, Counts { passed: 15, failed: 2 });
+    }
+}
