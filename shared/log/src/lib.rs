@@ -1,1 +1,18 @@
-//! nacre-log.
+//! The log: the durable, ordered stream of writes that have no segment yet.
+//!
+//! [`Log`] is the trait, [`ObjectLog`] its implementation over an object store by put-if-absent. Records are
+//! built by [`RecordBuilder`] and read as [`Stamped`] records by a [`Tail`]; [`FlushedThrough`] says where every reader
+//! starts.
+
+mod codec;
+mod log;
+mod object;
+mod position;
+mod record;
+
+pub use log::{AppendOutcome, Appended, Attempts, Log, Stamped, Tail, TailBatch, TailStep, WriteSearch};
+pub use object::{ObjectLog, ObjectLogConfig};
+pub use position::{FlushedThrough, LogPosition};
+pub use record::{
+    EncodedRecord, MAX_RECORD_BYTES, Op, Record, RecordBuilder, RecordKind, RecordRow, RowIter, Rows,
+};
