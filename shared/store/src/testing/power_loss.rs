@@ -1,0 +1,3 @@
+//! A disk that forgets.
+pub struct Disk;
+pub struct PowerLossFs;
