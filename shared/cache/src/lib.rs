@@ -1,1 +1,165 @@
-//! nacre-cache.
+//! The cache of a node: decoded blocks in memory, their bytes on a local disk, the indexes of segments beside them.
+//!
+//! Keys are (segment, block). A segment is immutable and its id is never reused, so nothing is ever invalidated and a
+//! disk from before a restart can be believed as far as its checksums go. What falls out of memory goes to the disk; what
+//! falls off the disk is read from the store again. Losing all of it costs time, never an answer.
+//!
+//! Memory is foyer's cache with S3-FIFO, whose hits take a shared lock and two counters, no list moves. The disk is
+//! foyer's block engine. One fetch is under way per block, whoever asks (see [`flight`]): no task is spawned for it, so a
+//! simulator that replays a seed sees the same order every time as long as there is no disk. foyer's disk engine does
+//! spawn its own tasks on the runtime in which [`BlockCache::open`] ran.
+
+mod flight;
+mod key;
+mod metrics;
+mod tier;
+
+pub use key::BlockKey;
+pub use metrics::{CacheStats, DiskStats, TierStats};
+pub use tier::{Cached, Source};
+
+use nacre_runtime::Context;
+use nacre_segment::{Block, SegmentIndex};
+use nacre_types::{Error, Result, SegmentId};
+use std::future::Future;
+use std::path::PathBuf;
+use tier::{Disk, Tier};
+
+/// The smallest disk that a cache takes, in bytes.
+pub const DISK_BYTES_MIN: u64 = 64 << 20;
+/// The indexes get one in this many of the disk's bytes.
+const DISK_INDEX_SHARE: u64 = 16;
+/// The least that the indexes get of the disk, in bytes.
+const DISK_INDEX_MIN: u64 = 16 << 20;
+
+/// How big a cache may be, and where.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// For decoded blocks in memory, in bytes.
+    pub memory_bytes: usize,
+    /// For indexes in memory, in bytes.
+    pub index_bytes: usize,
+    /// The disk tier, if there is one.
+    pub disk: Option<DiskConfig>,
+}
+
+/// A directory of the local disk.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// The directory, made if it is not there. One process at a time; what it holds is only a cache.
+    pub dir: PathBuf,
+    /// How many bytes it may take, at least [`DISK_BYTES_MIN`].
+    pub bytes: u64,
+}
+
+/// A block that is held by the cache; it stays alive while this does.
+pub type CachedBlock = Cached<Block>;
+/// An index that is held by the cache; it stays alive while this does.
+pub type CachedIndex = Cached<SegmentIndex>;
+
+/// The blocks and indexes that a process holds.
+#[derive(Debug)]
+pub struct BlockCache {
+    blocks: Tier<Block>,
+    indexes: Tier<SegmentIndex>,
+}
+
+impl BlockCache {
+    /// Opens the cache, and finds again what a directory held before. Runs inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `Invalid` (`cache-disk-small`) for a disk below [`DISK_BYTES_MIN`]; `Unavailable` (`cache-disk`) when the
+    /// directory cannot be used.
+    pub async fn open(config: CacheConfig, ctx: &Context) -> Result<Self> {
+        let begun = ctx.clock.monotonic();
+        let (mut block_disk, mut index_disk) = (None, None);
+        if let Some(disk) = &config.disk {
+            if disk.bytes < DISK_BYTES_MIN {
+                return Err(Error::invalid(format!(
+                    "the cache's disk has {} bytes; it needs at least {DISK_BYTES_MIN}",
+                    disk.bytes
+                ))
+                .with_code("cache-disk-small"));
+            }
+            let for_indexes = (disk.bytes / DISK_INDEX_SHARE).max(DISK_INDEX_MIN);
+            index_disk = Some(Disk { dir: disk.dir.join("indexes"), bytes: for_indexes });
+            block_disk = Some(Disk { dir: disk.dir.join("blocks"), bytes: disk.bytes - for_indexes });
+        }
+        let blocks = Tier::open("blocks", config.memory_bytes, block_disk).await?;
+        let indexes = Tier::open("indexes", config.index_bytes, index_disk).await?;
+        if config.disk.is_some() {
+            let took = ctx.clock.monotonic().saturating_sub(begun);
+            tracing::info!(milliseconds = took.as_millis() as u64, "opened the cache's disk");
+        }
+        Ok(Self { blocks, indexes })
+    }
+
+    /// The block, if memory holds it. Never waits: the path of a warm read.
+    #[inline]
+    pub fn get_cached(&self, segment: SegmentId, block: u32) -> Option<CachedBlock> {
+        self.blocks.get(BlockKey { segment, block })
+    }
+
+    /// The block from memory, else from the disk, else by `fetch`, and where it came from. Of those who ask for one
+    /// block at the same time one looks, the others wait for its outcome, be it a block or an error. Dropping the
+    /// future of the one who looks hands the work to one of the others, so a deadline belongs around this call, not
+    /// into `fetch`: an error of `fetch` is everyone's.
+    ///
+    /// # Errors
+    /// Those of `fetch`. A disk that fails is a miss.
+    pub async fn get_or_fetch<F, Fut>(
+        &self,
+        segment: SegmentId,
+        block: u32,
+        fetch: F,
+    ) -> Result<(CachedBlock, Source)>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Block>>,
+    {
+        self.blocks.get_or_fetch(BlockKey { segment, block }, fetch).await
+    }
+
+    /// Puts a block in that was fetched with others: by a scan, a warm-up.
+    pub fn insert(&self, segment: SegmentId, block: u32, value: Block) -> CachedBlock {
+        self.blocks.insert(BlockKey { segment, block }, value)
+    }
+
+    /// The index of a segment, if memory holds it.
+    #[inline]
+    pub fn index_cached(&self, segment: SegmentId) -> Option<CachedIndex> {
+        self.indexes.get(BlockKey { segment, block: 0 })
+    }
+
+    /// The index of a segment, as [`BlockCache::get_or_fetch`] gets a block.
+    ///
+    /// # Errors
+    /// Those of `fetch`.
+    pub async fn index_or_fetch<F, Fut>(&self, segment: SegmentId, fetch: F) -> Result<(CachedIndex, Source)>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<SegmentIndex>>,
+    {
+        self.indexes.get_or_fetch(BlockKey { segment, block: 0 }, fetch).await
+    }
+
+    /// Puts an index in, for example of a segment that was just written.
+    pub fn insert_index(&self, segment: SegmentId, index: SegmentIndex) -> CachedIndex {
+        self.indexes.insert(BlockKey { segment, block: 0 }, index)
+    }
+
+    /// What was found where, what it occupies and what the disk dropped.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats { blocks: self.blocks.stats(), indexes: self.indexes.stats() }
+    }
+
+    /// Writes what memory holds to the disk, so that the next [`BlockCache::open`] finds it, and stops using the disk.
+    /// Without a disk it does nothing. Reads go on, from memory and by their `fetch`.
+    ///
+    /// # Errors
+    /// `Unavailable` (`cache-disk`). Nothing is lost by it but warmth.
+    pub async fn close(&self) -> Result<()> {
+        let indexes = self.indexes.close().await;
+        self.blocks.close().await.and(indexes)
+    }
+}
