@@ -5,6 +5,7 @@
 //! may rely on stands on the methods of [`ObjectStore`] and is checked by one conformance suite (`testing`, behind the
 //! feature of that name) against every implementation.
 
+pub mod frame;
 mod identity;
 mod local;
 mod memory;

@@ -2,7 +2,7 @@
 
 use crate::{GetOptions, ObjectPath, ObjectStore, PutMode, PutOutcome};
 use bytes::Bytes;
-use nacre_runtime::{Context, Ids};
+use nacre_runtime::Context;
 use nacre_types::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
