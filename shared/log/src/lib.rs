@@ -4,6 +4,8 @@
 //! built by [`RecordBuilder`] and read as [`Stamped`] records by a [`Tail`]; [`FlushedThrough`] says where every reader
 //! starts.
 
+mod boundary;
+mod chunk;
 mod codec;
 mod log;
 mod object;
@@ -11,6 +13,8 @@ mod position;
 mod record;
 
 pub use log::{AppendOutcome, Appended, Attempts, Log, Stamped, Tail, TailBatch, TailStep, WriteSearch};
+#[doc(hidden)]
+pub use object::PlantedBug;
 pub use object::{ObjectLog, ObjectLogConfig};
 pub use position::{FlushedThrough, LogPosition};
 pub use record::{

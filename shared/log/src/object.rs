@@ -1,10 +1,30 @@
 //! The log over an object store.
 
+mod append;
+mod beacon;
+mod end;
+mod partition;
+mod paths;
+mod poll;
+mod read;
+mod search;
+mod settle;
+mod skew;
+mod tail;
+mod trim;
+mod window;
+
+use self::beacon::Beacon;
+use self::partition::Partition;
+use self::paths::Paths;
+use self::skew::Skew;
+use self::tail::ObjectTail;
+use crate::position::FIRST_CHUNK;
 use crate::{AppendOutcome, Attempts, EncodedRecord, Log, LogPosition, Tail, WriteSearch};
 use async_trait::async_trait;
 use nacre_runtime::Context;
 use nacre_store::{ObjectPath, ObjectStore};
-use nacre_types::{LogIncarnation, PartitionId, Result, WriteId};
+use nacre_types::{Error, LogIncarnation, PartitionId, Result, WriteId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +51,9 @@ pub struct ObjectLogConfig {
     pub idle_after: Duration,
     /// How often the beacon is polled then. Every poll is a request: a second costs about a dollar a month on S3.
     pub idle_poll_every: Duration,
+    #[doc(hidden)]
+    #[cfg(any(test, feature = "testing"))]
+    pub planted_bug: Option<PlantedBug>,
 }
 
 impl Default for ObjectLogConfig {
@@ -47,6 +70,8 @@ impl Default for ObjectLogConfig {
             poll_every: Duration::from_millis(20),
             idle_after: Duration::from_secs(10),
             idle_poll_every: Duration::from_millis(30),
+            #[cfg(any(test, feature = "testing"))]
+            planted_bug: None,
         }
     }
 }
@@ -62,12 +87,34 @@ impl ObjectLogConfig {
     }
 }
 
+/// A mistake that a test plants, to see that the suite finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum PlantedBug {
+    /// An appender does not read the boundary after a create.
+    BelieveCreates,
+    /// An appender does not read the boundary after reading the winner.
+    BelieveWinners,
+    /// A reader does not read the boundary after a chunk or an absence.
+    BelieveReads,
+    /// An unknown put is taken for a failed one.
+    MoveOnAfterUnknown,
+    /// Chunks are deleted before the boundary is raised.
+    DeleteBeforeBoundary,
+    /// A repeat does not look for its id in the chunks that beat it.
+    NotLookForRepeats,
+}
+
 /// A log over an object store.
 #[derive(Debug)]
-pub struct ObjectLog {}
+pub struct ObjectLog {
+    config: ObjectLogConfig,
+    partitions: Vec<Arc<Partition>>,
+}
 
 impl ObjectLog {
-    /// The log under `prefix` of the store; nothing is read or written before it is used.
+    /// The log under `prefix` of the store; nothing is read or written before it is used. Dropped, it takes no appends
+    /// any more; what waits is refused.
     ///
     /// # Errors
     /// `Invalid` (`log-config`).
@@ -77,35 +124,134 @@ impl ObjectLog {
         ctx: &Context,
         config: ObjectLogConfig,
     ) -> Result<Self> {
-        let _ = (store, prefix, ctx, config);
-        todo!()
+        if config.partitions == 0 || config.poll_every.is_zero() || config.attempt_timeout.is_zero() {
+            return Err(Error::invalid("a log has at least one partition, and times that are not zero")
+                .with_code("log-config"));
+        }
+        let timeout = config.attempt_timeout;
+        let beacon = Arc::new(Beacon::new(
+            store.clone(),
+            ctx.clone(),
+            Paths::beacon(prefix, config.incarnation)?,
+            config.idle_poll_every / 2,
+            timeout,
+        ));
+        let skew = Arc::new(Skew::new(store.clone(), ctx.clone(), config.clock_skew_bound, timeout));
+        let mut partitions = Vec::new();
+        for id in (0..config.partitions).map(PartitionId) {
+            let paths = Paths::new(prefix, config.incarnation, id)?;
+            let (store, ctx, config) = (store.clone(), ctx.clone(), config.clone());
+            partitions.push(Arc::new(Partition::new(
+                id,
+                store,
+                ctx,
+                config,
+                paths,
+                beacon.clone(),
+                skew.clone(),
+            )));
+        }
+        Ok(Self { config, partitions })
+    }
+
+    fn partition(&self, id: PartitionId) -> Result<&Arc<Partition>> {
+        let found = usize::try_from(id.0).ok().and_then(|index| self.partitions.get(index));
+        found.ok_or_else(|| {
+            Error::invalid(format!("partition {id}: the log has {} partitions", self.partitions.len()))
+                .with_code("partition-unknown")
+        })
+    }
+
+    fn check_position(&self, position: &LogPosition) -> Result<()> {
+        if position.incarnation == self.config.incarnation && position.chunk >= FIRST_CHUNK {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "a position of log incarnation {}, chunk {}; this is incarnation {}: positions of another log mean nothing",
+            position.incarnation, position.chunk, self.config.incarnation
+        ))
+        .with_code("log-incarnation"))
+    }
+
+    /// Deletes up to `limit` chunks at or below the boundary that crashes or sleepers left behind; answers how many.
+    /// For the garbage collector, now and then.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Unknown` (do it again), `Corrupt`.
+    pub async fn sweep(&self, partition: PartitionId, limit: usize) -> Result<usize> {
+        self.partition(partition)?.sweep(limit).await
+    }
+}
+
+impl Drop for ObjectLog {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.queue.close();
+        }
     }
 }
 
 #[async_trait]
 impl Log for ObjectLog {
     fn partitions(&self) -> u32 {
-        todo!()
+        self.config.partitions
     }
-    async fn append(&self, _: PartitionId, _: EncodedRecord, _: Duration) -> AppendOutcome {
-        todo!()
+
+    async fn append(
+        &self,
+        partition: PartitionId,
+        record: EncodedRecord,
+        deadline: Duration,
+    ) -> AppendOutcome {
+        match self.partition(partition) {
+            Ok(partition) => partition.append(record, deadline, None).await,
+            Err(error) => AppendOutcome::NotAppended(error),
+        }
     }
-    async fn tail(&self, _: PartitionId, _: LogPosition) -> Result<Box<dyn Tail>> {
-        todo!()
+
+    async fn tail(&self, partition: PartitionId, from: LogPosition) -> Result<Box<dyn Tail>> {
+        self.check_position(&from)?;
+        Ok(Box::new(ObjectTail::new(self.partition(partition)?.clone(), from)))
     }
-    async fn end(&self, _: PartitionId) -> Result<LogPosition> {
-        todo!()
+
+    async fn end(&self, partition: PartitionId) -> Result<LogPosition> {
+        self.partition(partition)?.end().await
     }
-    async fn trim(&self, _: PartitionId, _: &LogPosition) -> Result<()> {
-        todo!()
+
+    async fn trim(&self, partition: PartitionId, through: &LogPosition) -> Result<()> {
+        self.check_position(through)?;
+        self.partition(partition)?.trim(through).await
     }
-    async fn log_time(&self, _: PartitionId) -> Result<i64> {
-        todo!()
+
+    async fn log_time(&self, partition: PartitionId) -> Result<i64> {
+        let partition = self.partition(partition)?;
+        let tip = match partition.tip() {
+            Some(tip) => tip,
+            None => partition.find_end().await?,
+        };
+        Ok(tip.time.max(partition.ctx.clock.now_micros()))
     }
-    async fn find_write(&self, _: PartitionId, _: WriteId, _: Attempts, _: Duration) -> Result<WriteSearch> {
-        todo!()
+
+    async fn find_write(
+        &self,
+        partition: PartitionId,
+        write_id: WriteId,
+        attempts: Attempts,
+        deadline: Duration,
+    ) -> Result<WriteSearch> {
+        self.partition(partition)?.find_write(write_id, attempts, deadline).await
     }
-    async fn repeat(&self, _: PartitionId, _: EncodedRecord, _: Attempts, _: Duration) -> AppendOutcome {
-        todo!()
+
+    async fn repeat(
+        &self,
+        partition: PartitionId,
+        record: EncodedRecord,
+        attempts: Attempts,
+        deadline: Duration,
+    ) -> AppendOutcome {
+        match self.partition(partition) {
+            Ok(partition) => partition.repeat(record, attempts, deadline).await,
+            Err(error) => AppendOutcome::NotAppended(error),
+        }
     }
 }
