@@ -1,0 +1,56 @@
+//! JSON and NDJSON bodies: parsing that names what is wrong.
+
+use nacre_types::{Error, Result};
+use serde::Deserialize;
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// `Invalid` (`body-invalid`) with what was expected and where.
+pub fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| invalid("the body", &error))
+}
+
+/// Reads one JSON text per line, at most `limit` of them; empty lines are skipped.
+///
+/// # Errors
+/// `Invalid` (`body-invalid`) naming the line; `too_many` where there are more.
+pub fn from_ndjson<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    limit: usize,
+    too_many: impl Fn() -> Error,
+) -> Result<Vec<T>> {
+    let mut items = Vec::new();
+    for (number, line) in body.split(|&b| b == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if items.len() == limit {
+            return Err(too_many());
+        }
+        items.push(
+            serde_json::from_slice(line)
+                .map_err(|error| invalid(&format!("line {} of the body", number + 1), &error))?,
+        );
+    }
+    Ok(items)
+}
+
+fn invalid(what: &str, error: &serde_json::Error) -> Error {
+    Error::invalid(format!("{what} is not the JSON that is expected here: {error}")).with_code("body-invalid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ndjson_names_the_line_and_stops_at_the_limit() {
+        let full = || Error::invalid("full").with_code("batch-too-large");
+        assert_eq!(from_ndjson::<u8>(b"1\n\n 2\r\n", 2, full).unwrap(), [1, 2]);
+        assert_eq!(from_ndjson::<u8>(b"1\n2\n3", 2, full).unwrap_err().code(), "batch-too-large");
+        let error = from_ndjson::<u8>(b"1\n\nx", 5, full).unwrap_err();
+        assert_eq!(error.code(), "body-invalid");
+        assert!(error.detail().contains("line 3"), "{error}");
+    }
+}
