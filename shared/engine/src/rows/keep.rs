@@ -21,6 +21,8 @@
 //! Floors of loads that are not sealed do not appear here at all: nothing is dropped on their account. It follows that a
 //! job must not mix the rows of a load that is not sealed with any others: a tombstone of that load would take them
 //! with it, and a revert could not bring them back. Its own rows among themselves are fine, they come and go together.
+//! Where such a load is not committed yet, its rows are judged with a place above every commit that there is: it will
+//! rank above floors of its own *V* that are there already.
 //!
 //! No row needs to know what ranks below it, so a job judges rows as they come out of the merge.
 
