@@ -3,22 +3,36 @@
 //! A [`Node`] holds what one process knows of a store; a [`Table`] is the handle that reads and writes go through.
 //! Services call these and nothing below them.
 
+mod compact;
+mod flush;
 mod info;
+mod loads;
+mod metrics;
+mod names;
 mod node;
 mod options;
+mod output;
 pub mod rows;
+mod segment_rows;
+mod shared;
 mod table;
+mod tail;
 mod token;
+mod view;
 
+pub use compact::{CompactionPlan, CompactionReport, choose as choose_compaction};
+pub use flush::{FlushConfig, FlushMode, FlushReport};
 pub use info::{
     BeginLoad, Created, ExplainedRow, Explanation, Guards, LoadColumnNames, LoadError, LoadFile, LoadInfo,
     LoadMode, LoadProgress, LoadSource, LoadState, LoadVersion, NamespaceSettings, OnDuplicate, RowPlace,
     ShardInfo, TableInfo, TableSummary,
 };
+pub use loads::{LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name, finish_load_file};
 pub use node::{Node, NodeConfig};
 pub use options::{
     Absence, Found, Lookup, ReadOptions, Receipt, RowOutcome, ScanPage, ScanRequest, Source, WriteOptions,
     WriteRow, Written,
 };
+pub use output::{Built, SegmentSink};
 pub use table::Table;
 pub use token::SessionToken;

@@ -1,0 +1,157 @@
+//! The flush of one table.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nacre_manifest::{Change, DropGuard, Flush, Layer, Location, StreamedSpan};
+use nacre_segment::WriterSettings;
+use nacre_types::{Error, Generation, Offset, PartitionId, Place, Result};
+
+use crate::Table;
+use crate::output::{Built, SegmentSink, put_segment, write_kept};
+use crate::rows::keep::{KeepContext, Keeper};
+use crate::rows::merge::{Merge, RowSource, RowView};
+use crate::rows::{Expiry, Floor, Floors};
+use crate::tail::memtable::{MemTable, TailRow};
+use crate::view::covered_place;
+
+/// Taken off the now for drops: clocks differ.
+pub(crate) const DROP_MARGIN_MICROS: i64 = 60 * 1_000_000;
+const PAGE: usize = 512;
+
+/// Flushes the rows of `partition` below `to`. Answers how many were written.
+pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: Offset) -> Result<u64> {
+    let view = table.view().clone();
+    let manifest = view.manifest.clone();
+    let from = manifest.covered(partition);
+    if from >= to {
+        return Ok(0);
+    }
+    let covered = covered_place(from);
+    let memtables: Vec<Arc<MemTable>> = view
+        .tails
+        .iter()
+        .filter(|tail| tail.partition == partition)
+        .flat_map(|tail| tail.memtables.iter())
+        .filter(|memtable| memtable.sealed_at().is_some_and(|end| end <= to))
+        .cloned()
+        .collect();
+    let shared = table.shared.clone();
+    let now = shared.now_for_drops().await?;
+    let target = shared.config.flush.segment_bytes;
+    let job_manifest = manifest.clone();
+    let written = shared.ctx.clone().tasks.spawn_blocking("flush-write", move || {
+        let sealed_floors = sealed_floors(&job_manifest);
+        let settings = job_manifest.settings();
+        let keeper = Keeper::new(KeepContext {
+            sealed_floors: &sealed_floors,
+            expiry: Expiry::of(settings, job_manifest.expired_below()),
+            max_versions: settings.max_versions,
+            now,
+            // Tombstones are left to compaction: what lies below them is not known here.
+            late_below: None,
+        });
+        let sources = memtables.into_iter().map(|memtable| MemTableSource::new(memtable, covered)).collect();
+        let mut built = Vec::new();
+        let mut emit = |segment: Built| {
+            built.push(segment);
+            Ok(())
+        };
+        let sink = SegmentSink::new(&*shared.ctx.ids, WriterSettings::default(), target, &mut emit);
+        let dropped = write_kept(Merge::new(sources), keeper, sink)?;
+        Ok::<_, Error>((built, dropped))
+    });
+    let (built, dropped) = written.await??;
+    let span = StreamedSpan { partition, generation: Generation(0), from, to };
+    let mut segments = Vec::with_capacity(built.len());
+    for built in built {
+        let segment = built.to_segment(Location::Flush { partition, from }, Layer::Streamed(span), false);
+        put_segment(&table.shared, table.id(), &segment, built.bytes).await?;
+        segments.push(segment);
+    }
+    let rows = segments.iter().map(|segment| segment.rows).sum();
+    let drops = dropped.then(|| DropGuard {
+        now_micros: now,
+        settings: manifest.settings_number(),
+        late_below: None,
+    });
+    table
+        .commit(Box::new(move |manifest| {
+            if manifest.covered(partition) != from {
+                return Err(Error::conflict(format!(
+                    "partition {partition} was flushed by another process up to {}",
+                    manifest.covered(partition)
+                ))
+                .with_code("flush-not-covered"));
+            }
+            let segments = segments.clone();
+            Ok(vec![Change::Flush(Flush { partition, generation: Generation(0), from, to, segments, drops })])
+        }))
+        .await?;
+    Ok(rows)
+}
+
+/// The floors under which rows may be dropped.
+pub(crate) fn sealed_floors(manifest: &nacre_manifest::Manifest) -> Floors {
+    manifest
+        .floors()
+        .iter()
+        .filter(|floor| floor.sealed)
+        .map(|floor| Floor::new(floor.version, floor.commit))
+        .collect()
+}
+
+/// The rows of a memtable, a page at a time.
+struct MemTableSource {
+    memtable: Arc<MemTable>,
+    covered: Place,
+    rows: Vec<(Bytes, TailRow)>,
+    at: usize,
+    resume: Option<Bytes>,
+}
+
+impl MemTableSource {
+    fn new(memtable: Arc<MemTable>, covered: Place) -> Self {
+        let mut source = Self { memtable, covered, rows: Vec::with_capacity(PAGE), at: 0, resume: None };
+        source.resume = source.memtable.page(
+            (Bound::Unbounded, Bound::Unbounded),
+            false,
+            covered,
+            PAGE,
+            &mut source.rows,
+        );
+        source.skip_empty();
+        source
+    }
+
+    /// Reads on until a page has rows or nothing is left.
+    fn skip_empty(&mut self) {
+        while self.at >= self.rows.len() {
+            let Some(from) = self.resume.take() else { return };
+            self.rows.clear();
+            self.at = 0;
+            let range = (Bound::Excluded(&from[..]), Bound::Unbounded);
+            self.resume = self.memtable.page(range, false, self.covered, PAGE, &mut self.rows);
+        }
+    }
+}
+
+impl RowSource for MemTableSource {
+    fn peek(&self) -> Option<RowView<'_>> {
+        self.rows.get(self.at).map(|(key, row)| RowView {
+            key,
+            version: row.rank.version,
+            place: row.rank.place,
+            index: row.rank.index,
+            expires_at: row.expires_at,
+            value: row.value.as_deref(),
+        })
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.at += 1;
+        self.skip_empty();
+        Ok(())
+    }
+}

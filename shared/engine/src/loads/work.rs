@@ -1,0 +1,253 @@
+//! What a loader needs of the engine: which loads wait, how it tells its progress, and the edits that end its work.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nacre_catalog::RecordPut;
+use nacre_manifest::{Change, Load, LoadGoal, LoadState as Stored, PrepareLoad, Segment};
+use nacre_store::{ObjectPath, PutMode};
+use nacre_types::{KeySchema, LoadId, Result, limits};
+
+use super::find;
+use super::pin::{change_under_way, read_under_way};
+use super::status::{self, LoadReport, LoadStatus, PinnedFiles, status_record};
+use crate::node::Node;
+use crate::output::{Built, put_segment};
+use crate::{BeginLoad, Table};
+use nacre_types::Error;
+
+impl Node {
+    /// Loads with work for a loader: pinned and not prepared, or prepared and to be committed. Opens their tables.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn loads_to_do(self: &Arc<Self>) -> Result<Vec<(Arc<Table>, Load)>> {
+        let mut to_do = Vec::new();
+        for (table_id, load_id) in read_under_way(&self.shared).await? {
+            let Some(table) = self.table_by_id(table_id).await? else { continue };
+            let manifest = table.manifest();
+            match manifest.load(load_id) {
+                Some(load) if load.state == Stored::Pinned => to_do.push((table, load.clone())),
+                Some(load) if load.state == Stored::Prepared && load.goal == LoadGoal::Commit => {
+                    to_do.push((table, load.clone()));
+                }
+                // Listed before the edit that pins it.
+                Some(load) if load.state == Stored::Open => {}
+                _ => {
+                    table.refresh().await?;
+                    if table.manifest().load(load_id).is_none_or(|load| !load.state.is_under_way()) {
+                        change_under_way(&self.shared, table_id, load_id, false).await?;
+                    }
+                }
+            }
+        }
+        Ok(to_do)
+    }
+
+    /// Returns when a load was pinned or cancelled in this process. Loads of other processes are found by looking.
+    pub async fn loads_changed(&self) {
+        self.shared.loads_changed.notified().await;
+    }
+}
+
+impl Table {
+    /// The request that began a load.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn load_request(&self, load: &Load) -> Result<BeginLoad> {
+        serde_json::from_slice(&load.body)
+            .map_err(|e| Error::corrupt(format!("the request of load {} does not decode: {e}", load.id)))
+    }
+
+    /// The pinned files of a load.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Corrupt`; `Conflict` (`load-state`) while it is open.
+    pub async fn files_of_load(&self, load: &Load) -> Result<PinnedFiles> {
+        self.pinned_files(load).await?.ok_or_else(|| super::wrong_state(load, "worked on"))
+    }
+
+    /// Whether the load is still to be worked on; a cancelled one is not.
+    pub fn is_load_under_way(&self, load: LoadId) -> bool {
+        self.manifest().load(load).is_some_and(|load| load.state.is_under_way())
+    }
+
+    /// Declares what keys of the table are, if nothing has yet and the table holds no rows.
+    ///
+    /// # Errors
+    /// `Conflict` (`load-key`) where the table's keys are others.
+    pub async fn declare_key(self: &Arc<Self>, schema: KeySchema) -> Result<()> {
+        let settings = self.settings();
+        match &settings.key {
+            Some(held) if *held == schema => return Ok(()),
+            None if schema == KeySchema::Bytes => return Ok(()),
+            None if self.manifest().segment_count() == 0 => {}
+            held => {
+                let held = held.clone().unwrap_or_default();
+                return Err(Error::conflict(format!(
+                    "the load's keys are {schema:?}, the table's are {held:?}; name the same key columns"
+                ))
+                .with_code("load-key"));
+            }
+        }
+        let mut next = (*settings).clone();
+        next.key = Some(schema);
+        self.set_settings(next).await
+    }
+
+    /// Writes the loader's progress where every process sees it. A lost race or a lost answer is no matter.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn tell_load_status(&self, load: LoadId, told: &LoadStatus) -> Result<()> {
+        let name = status_record(load);
+        let tag = self.shared.catalog.record(&name).await?.map(|(_, tag)| tag);
+        match self.shared.catalog.put_record(&name, tag.as_ref(), status::encode(told)?).await? {
+            RecordPut::Stored(_) | RecordPut::Conflict | RecordPut::Unknown => Ok(()),
+        }
+    }
+
+    /// Puts a segment that a load has built.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_load_segment(&self, segment: &Segment, built: &Built) -> Result<()> {
+        put_segment(&self.shared, self.id(), segment, built.bytes.clone()).await
+    }
+
+    /// Puts an object below the load's job, for example the index of an adopted file. Answers its path.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_load_object(&self, load: &Load, name: &str, bytes: Bytes) -> Result<ObjectPath> {
+        let path = ObjectPath::new(&format!("tables/{}/{}/{name}", self.id(), load.job))?;
+        self.shared.store.put(&path, bytes, PutMode::Create).await?;
+        Ok(path)
+    }
+
+    async fn put_report(&self, load: &Load, report: &LoadReport) -> Result<String> {
+        let unique = self.shared.ctx.ids.random_u128();
+        let path =
+            self.put_load_object(load, &format!("report-{unique:032x}"), status::encode(report)?).await?;
+        Ok(path.as_str().to_owned())
+    }
+
+    /// Brings the load's layer: pinned → prepared.
+    ///
+    /// # Errors
+    /// `Conflict` where the load was cancelled meanwhile.
+    pub async fn finish_prepare(
+        self: &Arc<Self>,
+        load: &Load,
+        segments: Vec<Segment>,
+        rows_hidden: u64,
+        report: &LoadReport,
+    ) -> Result<()> {
+        let report_path = Some(self.put_report(load, report).await?);
+        let (id, job) = (load.id, load.job);
+        self.commit(Box::new(move |manifest| {
+            let held = find(manifest, id)?;
+            Ok(match held.state {
+                Stored::Pinned => vec![Change::PrepareLoad(PrepareLoad {
+                    load: id,
+                    job,
+                    segments: segments.clone(),
+                    rows_hidden,
+                    report_path: report_path.clone(),
+                })],
+                Stored::Prepared | Stored::Committed => Vec::new(),
+                _ => return Err(super::wrong_state(held, "prepared")),
+            })
+        }))
+        .await
+        .map(drop)
+    }
+
+    /// Shows a prepared load: one edit. Loads that are too many to stay unsealed are sealed in it.
+    ///
+    /// # Errors
+    /// `Conflict` (`load-below-floor`); `Throttled` (`too-many-unsealed-loads`) where the oldest is too young to seal.
+    pub async fn commit_prepared(self: &Arc<Self>, id: LoadId) -> Result<()> {
+        let insist = {
+            let manifest = self.manifest();
+            self.load_request(find(&manifest, id)?)?.guards.allow_older
+        };
+        self.commit(Box::new(move |manifest| {
+            let held = find(manifest, id)?;
+            match held.state {
+                Stored::Committed => Ok(Vec::new()),
+                Stored::Prepared => {
+                    let seals =
+                        manifest.seals_before_commit(id).into_iter().map(|load| Change::SealLoad { load });
+                    Ok(seals.chain([Change::CommitLoad { load: id, insist }]).collect())
+                }
+                _ => Err(super::wrong_state(held, "committed")),
+            }
+        }))
+        .await?;
+        self.shared.metrics.loads_committed.inc();
+        change_under_way(&self.shared, self.id(), id, false).await
+    }
+
+    /// The load is prepared and was not asked to be committed: nothing is left to do for now.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn leave_prepared(&self, id: LoadId) -> Result<()> {
+        change_under_way(&self.shared, self.id(), id, false).await
+    }
+
+    /// Gives the load up and says why.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn fail_load(self: &Arc<Self>, load: &Load, reason: &str, report: &LoadReport) -> Result<()> {
+        let report_path = Some(self.put_report(load, report).await?);
+        let (id, reason) = (load.id, reason.to_owned());
+        self.commit(Box::new(move |manifest| {
+            let held = find(manifest, id)?;
+            Ok(if held.state.is_under_way() {
+                vec![Change::FailLoad { load: id, reason: reason.clone(), report_path: report_path.clone() }]
+            } else {
+                Vec::new()
+            })
+        }))
+        .await?;
+        self.shared.metrics.loads_failed.inc();
+        change_under_way(&self.shared, self.id(), id, false).await
+    }
+
+    /// Seals loads whose undo window is over, cancels loads that were open too long, and forgets what nobody can ask
+    /// for any more. Answers how many changes were made.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn tidy_loads(self: &Arc<Self>) -> Result<usize> {
+        let now = self.shared.ctx.clock.now_micros();
+        let due = move |manifest: &nacre_manifest::Manifest| -> Vec<Change> {
+            let window = manifest.settings().undo_window_micros().max(limits::PAGE_TOKEN_MICROS);
+            let is_over = |at: Option<i64>, life: i64| at.is_some_and(|at| at.saturating_add(life) <= now);
+            manifest
+                .loads()
+                .filter_map(|load| match load.state {
+                    Stored::Open if is_over(Some(load.opened_at_micros), limits::OPEN_LOAD_MICROS) => {
+                        Some(Change::CancelLoad {
+                            load: load.id,
+                            reason: "open for more than 7 days".to_owned(),
+                        })
+                    }
+                    Stored::Committed if !load.sealed && is_over(load.committed_at_micros, window) => {
+                        Some(Change::SealLoad { load: load.id })
+                    }
+                    _ => None,
+                })
+                .collect()
+        };
+        let count = due(&self.manifest()).len();
+        if count > 0 {
+            self.commit(Box::new(move |manifest| Ok(due(manifest)))).await?;
+        }
+        Ok(count)
+    }
+}

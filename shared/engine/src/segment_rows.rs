@@ -1,0 +1,143 @@
+//! The rows of a whole segment in order, for merges: read ahead in GETs of about a megabyte, past the cache.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nacre_manifest::{Location, Segment, segment_path};
+use nacre_segment::{Block, SegmentIndex, decode_block};
+use nacre_store::{GetOptions, ObjectPath, ObjectTag};
+use nacre_types::{Place, Result, TableId};
+
+use crate::rows::merge::{RowSource, RowView};
+use crate::shared::Shared;
+
+const READ_BYTES: u64 = 1 << 20;
+const READ_BLOCKS: u32 = 256;
+
+/// The rows of a segment. Lives on a thread that may block: it waits for the store by itself.
+pub(crate) struct SegmentRows {
+    reader: Reader,
+    blocks: VecDeque<Block>,
+    at: usize,
+    base: Place,
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+    path: ObjectPath,
+    tag: Option<ObjectTag>,
+    index: Arc<SegmentIndex>,
+    next: u32,
+}
+
+impl SegmentRows {
+    /// Opens the segment; rows without a place of their own have `base`.
+    pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        table: TableId,
+        segment: &Segment,
+        base: Place,
+    ) -> Result<Self> {
+        let path = ObjectPath::new(&segment_path(table, segment))?;
+        let (index_path, tag) = match &segment.location {
+            Location::Adopted { index_path, tag, version_id, .. } => (
+                ObjectPath::new(index_path)?,
+                Some(ObjectTag { etag: tag.clone(), version_id: version_id.clone() }),
+            ),
+            _ => (path.clone(), None),
+        };
+        let range = segment.index.offset..segment.index.offset.saturating_add(segment.index.length);
+        let index = shared.store.get(&index_path, GetOptions::range(range)).await?.bytes;
+        let index = Arc::new(SegmentIndex::decode(index)?);
+        let runtime = tokio::runtime::Handle::current();
+        let reader = Reader { shared: shared.clone(), runtime, path, tag, index, next: 0 };
+        Ok(Self { reader, blocks: VecDeque::new(), at: 0, base })
+    }
+
+    /// Reads the first rows. Call it on the thread that will use the rows.
+    pub(crate) fn start(mut self) -> Result<Self> {
+        self.fill()?;
+        Ok(self)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        if self.blocks.is_empty() && self.reader.next < self.reader.index.block_count() {
+            let runtime = self.reader.runtime.clone();
+            let blocks = runtime.block_on(self.reader.read())?;
+            self.blocks.extend(blocks);
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// The next blocks, by one GET per column run.
+    async fn read(&mut self) -> Result<Vec<Block>> {
+        let first = self.next;
+        let mut plans = Vec::new();
+        let mut spans: Vec<std::ops::Range<u64>> = Vec::new();
+        while self.next < self.index.block_count() && plans.len() < READ_BLOCKS as usize {
+            let plan = self.index.fetch_plan(self.next);
+            let widened: Vec<_> = match spans.is_empty() {
+                true => plan.to_vec(),
+                false => {
+                    spans.iter().zip(&plan).map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)).collect()
+                }
+            };
+            let bytes: u64 = widened.iter().map(|range| range.end - range.start).sum();
+            if !plans.is_empty() && (bytes > READ_BYTES || widened.len() != plan.len()) {
+                break;
+            }
+            spans = widened;
+            plans.push(plan);
+            self.next += 1;
+        }
+        let mut fetched = Vec::with_capacity(spans.len());
+        for span in &spans {
+            let options = GetOptions { range: Some(span.clone()), if_tag: self.tag.clone() };
+            fetched.push(self.shared.store.get(&self.path, options).await?.bytes);
+        }
+        let mut blocks = Vec::with_capacity(plans.len());
+        for (number, plan) in (first..).zip(plans) {
+            let parts: Vec<Bytes> = plan
+                .iter()
+                .zip(&spans)
+                .zip(&fetched)
+                .map(|((part, span), bytes)| {
+                    bytes.slice((part.start - span.start) as usize..(part.end - span.start) as usize)
+                })
+                .collect();
+            let block = decode_block(&self.index, number, &parts);
+            blocks.push(block.map_err(|e| e.context(format!("block {number} of {}", self.path)))?);
+        }
+        Ok(blocks)
+    }
+}
+
+impl RowSource for SegmentRows {
+    fn peek(&self) -> Option<RowView<'_>> {
+        self.blocks.front().map(|block| {
+            let row = block.row(self.at);
+            RowView {
+                key: row.key,
+                version: row.version,
+                place: row.place.unwrap_or(self.base),
+                index: 0,
+                expires_at: row.expires_at,
+                value: row.value,
+            }
+        })
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.at += 1;
+        if self.blocks.front().is_some_and(|block| self.at >= block.len()) {
+            self.blocks.pop_front();
+            self.at = 0;
+            self.fill()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! What every part of a node uses.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use nacre_cache::BlockCache;
+use nacre_catalog::Catalog;
+use nacre_log::Log;
+use nacre_runtime::Context;
+use nacre_store::ObjectStore;
+use nacre_types::{Error, PartitionId, Result};
+
+use crate::metrics::Metrics;
+use crate::node::NodeConfig;
+use crate::tail::Tailer;
+
+/// The world, the three stores, the cache and the tails of one node.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ctx: Context,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) cache: BlockCache,
+    pub(crate) config: NodeConfig,
+    pub(crate) metrics: Metrics,
+    /// A load was pinned or cancelled in this process.
+    pub(crate) loads_changed: tokio::sync::Notify,
+    pub(crate) tailers: OnceLock<Vec<Tailer>>,
+}
+
+impl Shared {
+    /// The task that reads `partition`.
+    pub(crate) fn tailer(&self, partition: PartitionId) -> Result<&Tailer> {
+        self.tailers
+            .get()
+            .and_then(|tailers| tailers.get(partition.0 as usize))
+            .ok_or_else(|| Error::unavailable(format!("partition {partition} of the log is not read yet")))
+    }
+
+    /// The now for drops: the earliest of the partitions' log times, the store's date and one's own clock, less a
+    /// margin. A row that is expired then is expired for every reader.
+    pub(crate) async fn now_for_drops(&self) -> Result<i64> {
+        let mut now = self.ctx.clock.now_micros().min(self.store.date_micros().await?);
+        for partition in 0..self.log.partitions() {
+            now = now.min(self.log.log_time(PartitionId(partition)).await?);
+        }
+        Ok(now.saturating_sub(crate::flush::DROP_MARGIN_MICROS))
+    }
+}

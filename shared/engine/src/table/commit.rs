@@ -1,0 +1,272 @@
+//! Appending edits to a table log.
+//!
+//! Whoever wants to change a table proposes: a closure that looks at a manifest and answers the changes to make, or
+//! why they cannot be made (any more). Proposals of one table in one process queue up; one task at a time takes all
+//! that wait, lets each see the manifest as the ones before it would leave it, and appends their changes as one edit.
+//! On a conflict the new edits are read and applied and every proposal is asked again, on fresh state: nothing is
+//! rebased blindly.
+//!
+//! The task is not a request's: a client that goes away does not cancel an append half way. What is proposed is
+//! carried through or known not to have happened.
+//!
+//! **Unknown.** When an append's outcome stays unknown past the limit, its proposers are told `Unknown`, and the edit
+//! is kept. Nothing else is appended to this table by this process before the same bytes, put again at the same
+//! sequence, are known to have won or lost. A process that dies here leaves everything; the edit is or is not in the
+//! log, and either is a whole state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nacre_catalog::{Append, EncodedEdit, append_until_known};
+use nacre_manifest::{Change, Edit, Manifest};
+use nacre_runtime::Backoff;
+use nacre_types::{CommitId, Error, Result, Seq};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::Table;
+
+/// Looks at a manifest and says what to change; no changes = there is nothing to do any more.
+pub(crate) type Proposal = Box<dyn FnMut(&Manifest) -> Result<Vec<Change>> + Send>;
+
+const APPEND_LIMIT: Duration = Duration::from_secs(20);
+const CONFLICTS: usize = 40;
+const COMBINED: usize = 32;
+/// A manifest snapshot is written after this many edits.
+const SNAPSHOT_EVERY: u64 = 256;
+
+struct Waiting {
+    propose: Proposal,
+    reply: oneshot::Sender<Result<Arc<Manifest>>>,
+}
+
+/// Proposals of one table that wait for their turn.
+#[derive(Default)]
+pub(crate) struct CommitQueue {
+    waiting: Mutex<VecDeque<Waiting>>,
+}
+
+impl std::fmt::Debug for CommitQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommitQueue").field("waiting", &self.waiting.lock().len()).finish()
+    }
+}
+
+/// Where this process stands in the table log. Held by whoever reads or appends edits.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    /// Commit id of the last applied edit: the next one names it as its predecessor.
+    pub(crate) commit_id: CommitId,
+    /// An append whose outcome is not known.
+    pub(crate) unsettled: Option<(Seq, EncodedEdit)>,
+    /// Sequence of the newest snapshot that this process knows of.
+    pub(crate) snapshot: Seq,
+}
+
+impl Table {
+    /// Proposes changes and waits until they are committed, refused or unknown. Answers the manifest that has them.
+    ///
+    /// # Errors
+    /// What the proposal answered; `Conflict` where the manifest refuses its changes; `Unknown`.
+    pub(crate) async fn commit(self: &Arc<Self>, propose: Proposal) -> Result<Arc<Manifest>> {
+        let (reply, answer) = oneshot::channel();
+        let first = {
+            let mut waiting = self.commits.waiting.lock();
+            waiting.push_back(Waiting { propose, reply });
+            waiting.len() == 1
+        };
+        // Whoever finds the queue empty starts the task that drains it; the others are taken along.
+        if first {
+            let table = self.clone();
+            self.shared.ctx.tasks.spawn("table-commit", async move { table.drain_commits().await });
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::unknown("the process is stopping; the outcome is not known")))
+    }
+
+    async fn drain_commits(self: Arc<Self>) {
+        let mut cursor = self.cursor.lock().await;
+        loop {
+            let batch: Vec<Waiting> = {
+                let mut waiting = self.commits.waiting.lock();
+                let many = waiting.len().min(COMBINED);
+                waiting.drain(..many).collect()
+            };
+            if batch.is_empty() {
+                return;
+            }
+            self.commit_batch(&mut cursor, batch).await;
+        }
+    }
+
+    async fn commit_batch(self: &Arc<Self>, cursor: &mut Cursor, mut batch: Vec<Waiting>) {
+        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(200));
+        for _ in 0..CONFLICTS {
+            if let Err(error) = self.settle(cursor).await {
+                return reply_all(batch, &Err(error));
+            }
+            let (edit, next, accepted) = self.combine(batch);
+            batch = accepted;
+            let Some(next) = next else { return reply_all(batch, &Ok(self.view().manifest.clone())) };
+            let encoded = EncodedEdit {
+                commit_id: CommitId(self.shared.ctx.ids.random_u128()),
+                predecessor: cursor.commit_id,
+                body: edit.encode(),
+            };
+            let at = self.view().manifest.seq();
+            match append_until_known(
+                &*self.shared.catalog,
+                &self.shared.ctx,
+                self.id,
+                at,
+                &encoded,
+                APPEND_LIMIT,
+            )
+            .await
+            {
+                Ok(Append::Committed(_)) => {
+                    cursor.commit_id = encoded.commit_id;
+                    let next = Arc::new(next);
+                    self.publish_manifest(next.clone());
+                    self.maybe_snapshot(cursor, &next);
+                    return reply_all(batch, &Ok(next));
+                }
+                Ok(Append::Conflict { .. }) => {
+                    self.shared.metrics.commit_conflicts.inc();
+                    if let Err(error) = self.read_edits(cursor).await {
+                        return reply_all(batch, &Err(error));
+                    }
+                    tokio::time::sleep(backoff.next(&*self.shared.ctx.ids)).await;
+                }
+                Ok(Append::Unknown) => {
+                    cursor.unsettled = Some((at, encoded));
+                    let detail =
+                        format!("the append of edit {} to table {} was not answered", at.next(), self.id);
+                    return reply_all(batch, &Err(Error::unknown(detail).with_code("commit-unknown")));
+                }
+                Err(error) => return reply_all(batch, &Err(error)),
+            }
+        }
+        let error = Error::throttled(format!("table {} has too many writers of edits; try again", self.id));
+        reply_all(batch, &Err(error.with_code("commit-contention")));
+    }
+
+    /// Asks every proposal and folds what they answer into one edit. Proposals that fail, or whose changes the
+    /// manifest refuses, are answered here and left out.
+    fn combine(&self, batch: Vec<Waiting>) -> (Edit, Option<Manifest>, Vec<Waiting>) {
+        let base = self.view().manifest.clone();
+        let seq = base.seq().next();
+        let mut edit = Edit { changes: Vec::new(), at_micros: self.shared.ctx.clock.now_micros() };
+        let mut folded: Option<Manifest> = None;
+        let mut accepted = Vec::with_capacity(batch.len());
+        for mut waiting in batch {
+            match (waiting.propose)(folded.as_ref().unwrap_or(&base)) {
+                Err(error) => drop(waiting.reply.send(Err(error))),
+                Ok(changes) if changes.is_empty() => accepted.push(waiting),
+                Ok(changes) => {
+                    let kept = edit.changes.len();
+                    edit.changes.extend(changes);
+                    match base.apply(seq, &edit) {
+                        Ok(next) => {
+                            folded = Some(next);
+                            accepted.push(waiting);
+                        }
+                        Err(refused) => {
+                            edit.changes.truncate(kept);
+                            let error = Error::conflict(refused.to_string()).with_code("edit-refused");
+                            drop(waiting.reply.send(Err(error)));
+                        }
+                    }
+                }
+            }
+        }
+        (edit, folded, accepted)
+    }
+
+    /// Puts an append whose outcome is unknown again until it is known.
+    pub(super) async fn settle(self: &Arc<Self>, cursor: &mut Cursor) -> Result<()> {
+        let Some((at, encoded)) = cursor.unsettled.clone() else { return Ok(()) };
+        match append_until_known(&*self.shared.catalog, &self.shared.ctx, self.id, at, &encoded, APPEND_LIMIT)
+            .await?
+        {
+            Append::Unknown => Err(Error::unavailable(format!(
+                "an earlier append to table {} is still not answered; nothing can be appended before it is",
+                self.id
+            ))
+            .with_code("commit-unsettled")),
+            Append::Committed(_) | Append::Conflict { .. } => {
+                cursor.unsettled = None;
+                self.read_edits(cursor).await
+            }
+        }
+    }
+
+    /// Reads and applies the edits after what this process has, and publishes each.
+    pub(super) async fn read_edits(self: &Arc<Self>, cursor: &mut Cursor) -> Result<()> {
+        const PAGE: usize = 64;
+        loop {
+            let at = self.view().manifest.seq();
+            let edits = self.shared.catalog.read(self.id, at, PAGE).await?;
+            let count = edits.len();
+            let Some((next, commit_id)) = fold(&self.view().manifest, cursor.commit_id, &edits)? else {
+                return Ok(());
+            };
+            cursor.commit_id = commit_id;
+            self.publish_manifest(Arc::new(next));
+            if count < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn maybe_snapshot(self: &Arc<Self>, cursor: &mut Cursor, manifest: &Arc<Manifest>) {
+        if manifest.seq().0 < cursor.snapshot.0 + SNAPSHOT_EVERY {
+            return;
+        }
+        cursor.snapshot = manifest.seq();
+        let (table, manifest, commit_id) = (self.clone(), manifest.clone(), cursor.commit_id);
+        self.shared.ctx.tasks.spawn("manifest-snapshot", async move {
+            if let Err(error) = super::open::write_snapshot(&table.shared, &manifest, commit_id).await {
+                tracing::warn!(table = %table.id, %error, "manifest snapshot was not written; it is tried again later");
+            }
+        });
+    }
+}
+
+/// Applies `edits`, which follow `manifest`; `None` where there are none.
+///
+/// # Errors
+/// `Corrupt` where a committed edit does not follow, does not decode or is refused: a reader stops there, it never
+/// skips.
+pub(super) fn fold(
+    manifest: &Manifest,
+    mut last: CommitId,
+    edits: &[(Seq, EncodedEdit)],
+) -> Result<Option<(Manifest, CommitId)>> {
+    let mut folded: Option<Manifest> = None;
+    for (seq, encoded) in edits {
+        let base = folded.as_ref().unwrap_or(manifest);
+        let corrupt = |why: String| Error::corrupt(format!("edit {seq} of table {}: {why}", base.table()));
+        if *seq != base.seq().next() {
+            return Err(corrupt(format!("it does not follow edit {}", base.seq())));
+        }
+        if encoded.predecessor != last {
+            return Err(corrupt(format!("it names predecessor {}, the log has {last}", encoded.predecessor)));
+        }
+        let edit = Edit::decode(&encoded.body)
+            .map_err(|e| e.context(format!("edit {seq} of table {}", base.table())))?;
+        let next = base.apply(*seq, &edit).map_err(|refused| corrupt(format!("it is refused: {refused}")))?;
+        last = encoded.commit_id;
+        folded = Some(next);
+    }
+    Ok(folded.map(|manifest| (manifest, last)))
+}
+
+fn reply_all(batch: Vec<Waiting>, answer: &Result<Arc<Manifest>>) {
+    for waiting in batch {
+        // A proposer that went away does not want to know.
+        drop(waiting.reply.send(answer.clone()));
+    }
+}

@@ -1,0 +1,98 @@
+//! How fresh a read is.
+//!
+//! * `eventual`: what this process has. With `max_staleness`, not older than that: the table log must have been read to
+//!   its end, and the log's end have been reached, within it.
+//! * `session`: every position of the token is in the tail or covered, and the token's edition is reached.
+//! * `strong`: after the request arrived the table log is read to its end and applied, then the ends of the partitions
+//!   that this map names are asked of the log and reached. In this order: a flush that commits between the two only
+//!   moves rows from the tail to segments, and the view holds both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nacre_types::{Consistency, Error, PartitionId, Result};
+use smallvec::SmallVec;
+
+use super::super::Table;
+use crate::{ReadOptions, SessionToken};
+
+impl Table {
+    /// Returns when a read with these options may use the current view.
+    pub(super) async fn reach(self: &Arc<Self>, options: &ReadOptions, key: Option<&[u8]>) -> Result<()> {
+        let consistency = options.consistency.unwrap_or_else(|| self.view.load().settings.consistency);
+        let wanted = match (consistency, &options.session) {
+            (Consistency::Eventual, None) => {
+                return match options.max_staleness {
+                    None => Ok(()),
+                    Some(bound) => self.within(options.deadline, self.freshen(bound, key)).await,
+                };
+            }
+            (Consistency::Session, None) => return Ok(()),
+            (Consistency::Strong, None) => return self.within(options.deadline, self.reach_end(key)).await,
+            (_, Some(token)) => token,
+        };
+        self.within(options.deadline, async {
+            self.reach_token(wanted).await?;
+            if consistency == Consistency::Strong { self.reach_end(key).await } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn within(&self, limit: Duration, work: impl Future<Output = Result<()>>) -> Result<()> {
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(Error::unavailable(
+                "the freshness asked for was not reached within the deadline; ask for less, or again",
+            )
+            .with_code("stale"))
+        })
+    }
+
+    async fn reach_token(self: &Arc<Self>, token: &SessionToken) -> Result<()> {
+        if token.table != self.id {
+            return Err(Error::invalid(
+                "the session token belongs to another table (was the table dropped and created again?)",
+            )
+            .with_code("token-other-table"));
+        }
+        if self.view.load().manifest.edition() < token.edition {
+            self.refresh().await?;
+            if self.view.load().manifest.edition() < token.edition {
+                return Err(Error::invalid("the session token names an edition that the table never had")
+                    .with_code("token-other-table"));
+            }
+        }
+        for &(partition, offset) in &token.positions {
+            let tailer = self.shared.tailer(partition)?;
+            let incarnation = tailer.applied.borrow().as_ref().map(|position| position.incarnation);
+            if incarnation.is_some_and(|held| held != token.incarnation) {
+                return Err(Error::invalid("the session token belongs to another incarnation of the log")
+                    .with_code("token-other-log"));
+            }
+            tailer.wait_for(offset).await?;
+        }
+        Ok(())
+    }
+
+    /// The partitions that a read of `key`, or of the whole table, depends on.
+    pub(crate) fn partitions_of(&self, key: Option<&[u8]>) -> SmallVec<[PartitionId; 4]> {
+        let view = self.view.load();
+        match key.and_then(|key| view.manifest.shard_of(key)) {
+            Some(shard) => SmallVec::from_slice(&[shard.partition]),
+            None => view.manifest.partitions().map(|(partition, _)| partition).collect(),
+        }
+    }
+
+    async fn reach_end(self: &Arc<Self>, key: Option<&[u8]>) -> Result<()> {
+        self.refresh().await?;
+        for partition in self.partitions_of(key) {
+            let end = self.shared.log.end(partition).await?;
+            self.shared.tailer(partition)?.wait_for(end.offset).await?;
+        }
+        Ok(())
+    }
+
+    async fn freshen(self: &Arc<Self>, bound: Duration, key: Option<&[u8]>) -> Result<()> {
+        // The tail follows the log as it grows; what can be old is the table log, and both where the log is quiet.
+        if u128::from(self.age_micros()) <= bound.as_micros() { Ok(()) } else { self.reach_end(key).await }
+    }
+}

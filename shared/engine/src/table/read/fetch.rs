@@ -1,0 +1,127 @@
+//! Indexes and blocks of segments: from memory, from disk, or by one ranged GET each.
+
+use std::sync::Arc;
+
+use nacre_cache::{CachedBlock, CachedIndex};
+use nacre_manifest::{Location, SegmentRef, segment_path};
+use nacre_segment::{SegmentIndex, decode_block};
+use nacre_store::{GetOptions, ObjectPath, ObjectTag};
+use nacre_types::{Error, ErrorKind, Result, TableId};
+
+use crate::shared::Shared;
+use crate::{Receipt, Source};
+
+/// Reads of one request go through one of these: it knows the table and keeps the receipt.
+pub(crate) struct Fetcher<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) table: TableId,
+    pub(crate) receipt: Receipt,
+}
+
+impl Fetcher<'_> {
+    /// The index of a segment.
+    ///
+    /// # Errors
+    /// `Unavailable` (`segment-gone`) where the object is not there any more; `Corrupt`.
+    pub(crate) async fn index(&mut self, segment: &SegmentRef<'_>) -> Result<CachedIndex> {
+        let id = segment.id();
+        if let Some(index) = self.shared.cache.index_cached(id) {
+            return Ok(index);
+        }
+        let whole = segment.to_segment();
+        let (path, tag) = match &whole.location {
+            Location::Adopted { index_path, .. } => (index_path.clone(), None),
+            _ => (segment_path(self.table, &whole), None),
+        };
+        let range = whole.index.offset..whole.index.offset.saturating_add(whole.index.length);
+        let shared = self.shared.clone();
+        let length = whole.index.length;
+        let (index, source) = self
+            .shared
+            .cache
+            .index_or_fetch(id, move || async move {
+                shared.metrics.index_gets.inc();
+                let bytes = get_range(&shared, &path, tag, range).await?;
+                SegmentIndex::decode(bytes).map_err(|e| e.context(format!("index of {path}")))
+            })
+            .await?;
+        self.count(source, length);
+        Ok(index)
+    }
+
+    /// A decoded block of a segment.
+    ///
+    /// # Errors
+    /// `Unavailable` (`segment-gone`); `Corrupt`.
+    pub(crate) async fn block(
+        &mut self,
+        segment: &SegmentRef<'_>,
+        index: &CachedIndex,
+        block: u32,
+    ) -> Result<CachedBlock> {
+        let id = segment.id();
+        if let Some(found) = self.shared.cache.get_cached(id, block) {
+            self.receipt.source = self.receipt.source.max(Source::Memory);
+            return Ok(found);
+        }
+        let whole = segment.to_segment();
+        let path = segment_path(self.table, &whole);
+        let tag = match whole.location {
+            Location::Adopted { tag, version_id, .. } => Some(ObjectTag { etag: tag, version_id }),
+            _ => None,
+        };
+        let (shared, index) = (self.shared.clone(), index.clone());
+        let plan = index.fetch_plan(block);
+        let bytes: u64 = plan.iter().map(|range| range.end - range.start).sum();
+        let gets = plan.len() as u32;
+        let (found, source) = self
+            .shared
+            .cache
+            .get_or_fetch(id, block, move || async move {
+                let mut fetched = Vec::with_capacity(plan.len());
+                for range in plan {
+                    shared.metrics.block_gets.inc();
+                    fetched.push(get_range(&shared, &path, tag.clone(), range).await?);
+                }
+                decode_block(&index, block, &fetched)
+                    .map_err(|e| e.context(format!("block {block} of {path}")))
+            })
+            .await?;
+        if source == nacre_cache::Source::Store {
+            self.receipt.store_gets += gets - 1;
+        }
+        self.count(source, bytes);
+        Ok(found)
+    }
+
+    fn count(&mut self, source: nacre_cache::Source, bytes: u64) {
+        let source = match source {
+            nacre_cache::Source::Memory => Source::Memory,
+            nacre_cache::Source::Disk => Source::Disk,
+            nacre_cache::Source::Store => {
+                self.receipt.store_gets += 1;
+                self.receipt.store_bytes += bytes;
+                self.shared.metrics.store_bytes.inc_by(bytes);
+                Source::Store
+            }
+        };
+        self.receipt.source = self.receipt.source.max(source);
+    }
+}
+
+async fn get_range(
+    shared: &Shared,
+    path: &str,
+    if_tag: Option<ObjectTag>,
+    range: std::ops::Range<u64>,
+) -> Result<bytes::Bytes> {
+    let path = ObjectPath::new(path)?;
+    match shared.store.get(&path, GetOptions { range: Some(range), if_tag }).await {
+        Ok(object) => Ok(object.bytes),
+        // My manifest is old: whoever asks reads the table log again. Never an absence.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::unavailable(format!("segment object {path} is gone")).with_code("segment-gone"))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,253 @@
+//! Reading: get, batch get, versions, explain, scan; and how fresh.
+//!
+//! A read loads the view once, so it sees one manifest and one tail to its end, and one edition for all its keys. A
+//! segment that is gone means that the manifest is old: the table log is read again and the read begins anew, a few
+//! times; never is it an absence.
+
+mod consistency;
+mod fetch;
+mod get;
+mod scan;
+
+use std::sync::Arc;
+
+use nacre_types::{Error, Key, Result};
+
+use super::Table;
+use crate::rows::visible::{self, Step, Walk};
+use crate::view::{Lens, View};
+use crate::{
+    ExplainedRow, Explanation, Found, Lookup, ReadOptions, Receipt, RowPlace, ScanPage, ScanRequest,
+};
+use fetch::Fetcher;
+use get::{Lies, gather, rules};
+
+const ATTEMPTS: usize = 4;
+
+/// Runs `$body` with a view, a lens and a fetcher, again on fresh state while a segment is gone.
+macro_rules! read {
+    ($table:expr, $options:expr, |$view:ident, $lens:ident, $fetcher:ident| $body:expr) => {{
+        let began = $table.shared.ctx.clock.monotonic();
+        let mut attempt = 1;
+        loop {
+            let $view: Arc<View> = $table.view.load_full();
+            let $lens: Arc<Lens> = $view.lens($options.edition, $options.preview)?;
+            let mut $fetcher =
+                Fetcher { shared: &$table.shared, table: $table.id, receipt: Receipt::default() };
+            match $body {
+                Ok(answer) => {
+                    let mut receipt = $fetcher.receipt;
+                    receipt.edition = $lens.filter.edition();
+                    let took = $table.shared.ctx.clock.monotonic().saturating_sub(began);
+                    receipt.node_nanos = took.as_nanos() as u64;
+                    break Ok((answer, receipt));
+                }
+                Err(error) => $table.again_on_fresh_state(error, &mut attempt).await?,
+            }
+        }
+    }};
+}
+
+impl Table {
+    /// The first visible row of `key` with a version of at most `as_of`.
+    ///
+    /// # Errors
+    /// `Invalid` for a key of a wrong length; `Unavailable` where the freshness asked for is not reached in time or a
+    /// store does not answer; `Corrupt`.
+    pub async fn get(self: &Arc<Self>, key: &[u8], options: &ReadOptions) -> Result<(Lookup, Receipt)> {
+        Key::check(key)?;
+        self.reach(options, Some(key)).await?;
+        self.shared.metrics.gets.inc();
+        read!(self, options, |view, lens, fetcher| self
+            .lookup(&view, &lens, &mut fetcher, key, options)
+            .await)
+    }
+
+    /// [`Table::get`] of each key, in their order, all from one view.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`], for any of the keys.
+    pub async fn batch_get(
+        self: &Arc<Self>,
+        keys: &[Key],
+        options: &ReadOptions,
+    ) -> Result<(Vec<Lookup>, Receipt)> {
+        self.reach(options, None).await?;
+        self.shared.metrics.gets.inc_by(keys.len() as u64);
+        read!(self, options, |view, lens, fetcher| {
+            let mut lookups = Vec::with_capacity(keys.len());
+            let mut failed = None;
+            for key in keys {
+                match self.lookup(&view, &lens, &mut fetcher, key, options).await {
+                    Ok(lookup) => lookups.push(lookup),
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            failed.map_or(Ok(lookups), Err)
+        })
+    }
+
+    async fn lookup(
+        &self,
+        view: &View,
+        lens: &Lens,
+        fetcher: &mut Fetcher<'_>,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Lookup> {
+        if options.as_of == i64::MAX {
+            return get::top(fetcher, view, lens, key, options.now_micros).await;
+        }
+        let mut gathered = gather(fetcher, view, lens, key, |_| ()).await?;
+        Ok(gathered.lookup(rules(view, lens, options.now_micros), options.as_of))
+    }
+
+    /// The visible rows of `key` with versions from `since` to `until`, both inclusive, newest first.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn versions(
+        self: &Arc<Self>,
+        key: &[u8],
+        since: i64,
+        until: i64,
+        limit: usize,
+        options: &ReadOptions,
+    ) -> Result<(Vec<Found>, Receipt)> {
+        Key::check(key)?;
+        self.reach(options, Some(key)).await?;
+        let until = until.min(options.as_of);
+        read!(self, options, |view, lens, fetcher| {
+            gather(&mut fetcher, &view, &lens, key, |_| ()).await.map(|mut gathered| {
+                visible::sort(&mut gathered.candidates);
+                visible::versions(
+                    &gathered.candidates,
+                    rules(&view, &lens, options.now_micros),
+                    since,
+                    until,
+                    limit,
+                )
+                .filter_map(|row| {
+                    Some(Found {
+                        version: row.version,
+                        value: gathered.values.get(row.value?)?.clone(),
+                        expires_at: view.expiry.expires_at(row.version, row.expires_at),
+                    })
+                })
+                .collect()
+            })
+        })
+    }
+
+    /// One page of the visible rows of a range, in key order or against it.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn scan(
+        self: &Arc<Self>,
+        request: &ScanRequest,
+        options: &ReadOptions,
+    ) -> Result<(ScanPage, Receipt)> {
+        self.reach(options, None).await?;
+        self.shared.metrics.scan_pages.inc();
+        read!(self, options, |view, lens, fetcher| {
+            scan::page(&mut fetcher, &view, &lens, request, options).await
+        })
+    }
+
+    /// Every row of `key`, where it lies and why it is or is not the answer, in falling rank.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn explain(self: &Arc<Self>, key: &[u8], options: &ReadOptions) -> Result<Explanation> {
+        Key::check(key)?;
+        self.reach(options, Some(key)).await?;
+        let mut manifest = nacre_types::Seq(0);
+        let answer: Result<(Vec<ExplainedRow>, Receipt)> = read!(self, options, |view, lens, fetcher| {
+            manifest = view.manifest.seq();
+            let mut places = Vec::new();
+            let gathered = gather(&mut fetcher, &view, &lens, key, |lies| {
+                places.push(match lies {
+                    Lies::Tail(partition, row) => match row.rank.place.origin() {
+                        nacre_types::Origin::Streamed(_, offset) => {
+                            RowPlace::Tail { partition, offset, index: row.rank.index }
+                        }
+                        nacre_types::Origin::Loaded(_) => RowPlace::Tail {
+                            partition,
+                            offset: nacre_types::Offset(0),
+                            index: row.rank.index,
+                        },
+                    },
+                    Lies::Segment(segment, block) => {
+                        RowPlace::Segment { segment: segment.id(), block, load: segment.layer().load() }
+                    }
+                });
+            })
+            .await;
+            gathered.map(|gathered| explain_rows(gathered, places, rules(&view, &lens, options.now_micros)))
+        });
+        let (rows, receipt) = answer?;
+        Ok(Explanation { rows, edition: receipt.edition, manifest })
+    }
+
+    /// Reads the table log again where a segment was gone; gives every other error back.
+    async fn again_on_fresh_state(self: &Arc<Self>, error: Error, attempt: &mut usize) -> Result<()> {
+        if error.code() != "segment-gone" || *attempt >= ATTEMPTS {
+            return Err(error);
+        }
+        *attempt += 1;
+        self.shared.metrics.segment_gone.inc();
+        self.refresh().await
+    }
+}
+
+fn explain_rows(
+    gathered: get::Gathered,
+    places: Vec<RowPlace>,
+    rules: visible::Rules<'_>,
+) -> Vec<ExplainedRow> {
+    let mut rows: Vec<_> = gathered.candidates.into_iter().zip(places).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.0.rank()));
+    let mut walk = Walk::new(rules);
+    let mut ended: Option<&'static str> = None;
+    rows.into_iter()
+        .map(|(row, place)| {
+            let tombstone = row.value.is_none();
+            let (visible, reason) = match ended {
+                _ if rules.floors.hide(row.version, row.place) => (false, "a replace load hides it"),
+                Some(why) => (false, why),
+                None => match walk.step(row.version, row.place, row.expires_at, tombstone) {
+                    Step::Visible => (true, "visible"),
+                    Step::Passed => (false, "a row of the same version ranks above it"),
+                    Step::End(visible::Absence::Tombstone) => {
+                        ended = Some("a tombstone above hides it");
+                        (false, "a tombstone: it hides what ranks below")
+                    }
+                    Step::End(visible::Absence::Expired) => {
+                        ended = Some("an expired row above hides it");
+                        (false, "expired: it still hides what ranks below")
+                    }
+                    Step::End(visible::Absence::Row) => {
+                        ended = Some("beyond max_versions");
+                        (false, "beyond max_versions")
+                    }
+                },
+            };
+            ExplainedRow {
+                version: row.version,
+                tombstone,
+                expires_at: rules.expiry.expires_at(row.version, row.expires_at),
+                value_bytes: row
+                    .value
+                    .and_then(|at| gathered.values.get(at))
+                    .map_or(0, |value| value.len() as u64),
+                place,
+                visible,
+                reason: reason.to_owned(),
+            }
+        })
+        .collect()
+}

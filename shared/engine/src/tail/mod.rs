@@ -1,0 +1,7 @@
+//! The tail: rows that are in the log and not yet in segments.
+
+pub(crate) mod carried;
+pub(crate) mod memtable;
+mod partition;
+
+pub(crate) use partition::{Cut, Tailer, flushed_through_record, start};

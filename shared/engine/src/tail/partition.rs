@@ -1,0 +1,281 @@
+//! One task per partition that reads the log and fills the tails of its tables.
+//!
+//! 1. Read `flushed_through` (position, clock, carried object).
+//! 2. Insert the carried rows; every table is opened, and so its manifest read, *after* step 1. So a row below the
+//!    position is in a manifest that was read later, or in `carried`.
+//! 3. Read the log from that position, computing versions from its clock, and insert. Rows that a manifest covers
+//!    already are inserted too and passed over by readers; their memtable goes when it is covered wholly.
+//! 4. `Restart` (the log was trimmed under us): refresh every table of this partition, then from 1. Rows that are
+//!    inserted a second time have the rank that they had and stay one.
+//!
+//! A *cut* seals the memtables of all tables at one offset: what a flush takes is everything before it. Only this task
+//! inserts and only this task cuts, so a sealed memtable never gets another row.
+//!
+//! Why not insert from the write path, which has the rows at hand? Because then two tasks would compute versions, and
+//! an append of another process between two of ours would be applied out of order. The log hands our own appends over
+//! in memory; nothing is read twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use nacre_log::{FlushedThrough, LogPosition, Op, RecordKind, Stamped, TailStep};
+use nacre_runtime::Backoff;
+use nacre_store::{GetOptions, ObjectPath};
+use nacre_types::{Error, Offset, PartitionId, Place, Rank, Result, TableId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::carried;
+use super::memtable::{MemTable, TailRow};
+use crate::node::Node;
+use crate::table::Table;
+
+const SEAL_BYTES: u64 = 64 << 20;
+
+/// Where a partition is cut and whose rows lie before it.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// Everything before this is in the memtables that were sealed.
+    pub(crate) position: LogPosition,
+    /// Tables with rows that their manifest did not cover when the cut was made.
+    pub(crate) tables: Vec<PendingTable>,
+}
+
+/// A table with rows to flush.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingTable {
+    pub(crate) table: Arc<Table>,
+    pub(crate) bytes: u64,
+}
+
+/// The handle of a partition's task.
+#[derive(Debug)]
+pub(crate) struct Tailer {
+    /// Everything before this offset is in the tails; `None` until the first read of `flushed_through`.
+    pub(crate) applied: watch::Receiver<Option<LogPosition>>,
+    cuts: mpsc::Sender<oneshot::Sender<Cut>>,
+    /// Bytes of rows applied since `flushed_through`, roughly: what the bound on writes is about.
+    pub(crate) pending_bytes: Arc<AtomicU64>,
+}
+
+impl Tailer {
+    /// Seals every memtable at the position that is applied now.
+    ///
+    /// # Errors
+    /// `Unavailable` when the task has ended.
+    pub(crate) async fn cut(&self) -> Result<Cut> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| Error::unavailable("the reader of the log has stopped");
+        self.cuts.send(reply).await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))
+    }
+
+    /// Waits until everything before `offset` is in the tails.
+    ///
+    /// # Errors
+    /// `Unavailable` when the task has ended.
+    pub(crate) async fn wait_for(&self, offset: Offset) -> Result<()> {
+        let reached = |position: &Option<LogPosition>| position.as_ref().is_some_and(|p| p.offset >= offset);
+        if reached(&self.applied.borrow()) {
+            return Ok(());
+        }
+        let mut applied = self.applied.clone();
+        applied
+            .wait_for(reached)
+            .await
+            .map(drop)
+            .map_err(|_| Error::unavailable("the reader of the log has stopped"))
+    }
+}
+
+/// Name of the record that holds `flushed_through` of a partition.
+pub(crate) fn flushed_through_record(partition: PartitionId) -> String {
+    format!("flushed-through/{:05}", partition.0)
+}
+
+/// Starts the task of `partition`.
+pub(crate) fn start(node: &Arc<Node>, partition: PartitionId) -> Tailer {
+    let (applied_tx, applied) = watch::channel(None);
+    let (cuts, cut_rx) = mpsc::channel(4);
+    let pending_bytes = Arc::new(AtomicU64::new(0));
+    let mut task = Task {
+        node: node.clone(),
+        partition,
+        applied: applied_tx,
+        tables: HashMap::new(),
+        pending_bytes: pending_bytes.clone(),
+        newest: None,
+    };
+    node.shared.ctx.tasks.spawn("tail", async move { task.run(cut_rx).await });
+    Tailer { applied, cuts, pending_bytes }
+}
+
+struct Filling {
+    table: Arc<Table>,
+    memtable: Arc<MemTable>,
+}
+
+struct Task {
+    node: Arc<Node>,
+    partition: PartitionId,
+    applied: watch::Sender<Option<LogPosition>>,
+    tables: HashMap<TableId, Filling>,
+    pending_bytes: Arc<AtomicU64>,
+    newest: Option<LogPosition>,
+}
+
+impl Task {
+    async fn run(&mut self, mut cuts: mpsc::Receiver<oneshot::Sender<Cut>>) {
+        let shutdown = self.node.shared.ctx.tasks.shutdown_token();
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        loop {
+            let failed = tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                result = self.read_log(&mut cuts) => result,
+            };
+            if let Err(error) = failed {
+                tracing::error!(partition = %self.partition, %error, "the log cannot be read; it is tried again");
+            }
+            self.node.shared.metrics.tail_restarts.inc();
+            tokio::time::sleep(backoff.next(&*self.node.shared.ctx.ids)).await;
+        }
+    }
+
+    /// Reads from `flushed_through` on until the log says that it was trimmed under us.
+    async fn read_log(&mut self, cuts: &mut mpsc::Receiver<oneshot::Sender<Cut>>) -> Result<()> {
+        let flushed = self.read_flushed_through().await?;
+        let first_time = self.newest.is_none();
+        if !first_time {
+            self.node.refresh_tables().await?;
+        }
+        if let Some(path) = &flushed.carried {
+            self.insert_carried(path).await?;
+        }
+        let start = flushed.position;
+        let mut tail = self.node.shared.log.tail(self.partition, start.clone()).await?;
+        self.advance(start);
+        loop {
+            tokio::select! {
+                biased;
+                step = tail.next() => match step? {
+                    TailStep::Restart => return Ok(()),
+                    TailStep::Batch(batch) => {
+                        for record in batch.records {
+                            self.apply(record).await?;
+                        }
+                        self.seal_large(batch.next.offset);
+                        self.advance(batch.next);
+                    }
+                },
+                Some(reply) = cuts.recv() => drop(reply.send(self.cut())),
+            }
+        }
+    }
+
+    /// Where another process flushes, nobody cuts here: seal what has grown large, so that it can go when it is covered.
+    fn seal_large(&self, end: Offset) {
+        for filling in self.tables.values() {
+            if filling.memtable.byte_count() > SEAL_BYTES {
+                filling.memtable.seal(end);
+            }
+        }
+    }
+
+    fn advance(&mut self, next: LogPosition) {
+        // After a restart the position may lie behind what readers were told is applied; rows are still there.
+        if self.newest.as_ref().is_none_or(|held| held.offset <= next.offset) {
+            self.newest = Some(next);
+            self.applied.send_replace(Some(next));
+        }
+    }
+
+    async fn read_flushed_through(&self) -> Result<FlushedThrough> {
+        match self.node.shared.catalog.record(&flushed_through_record(self.partition)).await? {
+            Some((bytes, _)) => FlushedThrough::decode(&bytes),
+            None => Ok(FlushedThrough::start(self.node.shared.config.incarnation)),
+        }
+    }
+
+    async fn insert_carried(&mut self, path: &str) -> Result<()> {
+        let object = self.node.shared.store.get(&ObjectPath::new(path)?, GetOptions::default()).await?;
+        let mut refused: Option<TableId> = None;
+        for carried in carried::decode(&object.bytes)? {
+            if refused == Some(carried.table) {
+                continue;
+            }
+            match self.memtable(carried.table).await? {
+                Some(memtable) => self.insert(&memtable, carried.key, carried.row),
+                None => refused = Some(carried.table),
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, stamped: Stamped) -> Result<()> {
+        let record = stamped.record;
+        match record.kind {
+            RecordKind::Rows(_) => {}
+            RecordKind::Notice { seq } => {
+                self.node.hear_of_edit(record.table, seq);
+                return Ok(());
+            }
+            RecordKind::Marker | RecordKind::Fence => return Ok(()),
+        }
+        let Some(memtable) = self.memtable(record.table).await? else {
+            tracing::error!(table = %record.table, offset = %stamped.offset, "rows of a table that was never made");
+            return Ok(());
+        };
+        let place = Place::streamed(record.generation, stamped.offset);
+        let mut rows = 0;
+        for (index, row) in record.rows().enumerate() {
+            let version = row.version.unwrap_or(stamped.version);
+            let rank = Rank { version, place, index: index as u32 };
+            let value = (row.op == Op::Put).then_some(row.value);
+            self.insert(&memtable, row.key, TailRow { rank, expires_at: row.expires_at, value });
+            rows += 1;
+        }
+        self.node.shared.metrics.tail_rows_applied.inc_by(rows);
+        Ok(())
+    }
+
+    fn insert(&self, memtable: &MemTable, key: bytes::Bytes, row: TailRow) {
+        let bytes = key.len() + row.value.as_ref().map_or(0, bytes::Bytes::len) + 64;
+        self.pending_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        memtable.insert(key, row);
+    }
+
+    /// The memtable that rows of `table` go to; `None` where the catalog knows no such table.
+    async fn memtable(&mut self, table: TableId) -> Result<Option<Arc<MemTable>>> {
+        if let Some(filling) = self.tables.get(&table) {
+            if filling.memtable.sealed_at().is_none() {
+                return Ok(Some(filling.memtable.clone()));
+            }
+            let memtable = filling.table.active_memtable(self.partition);
+            self.tables.insert(table, Filling { table: filling.table.clone(), memtable: memtable.clone() });
+            return Ok(Some(memtable));
+        }
+        let Some(handle) = self.node.table_by_id(table).await? else { return Ok(None) };
+        let memtable = handle.active_memtable(self.partition);
+        self.tables.insert(table, Filling { table: handle, memtable: memtable.clone() });
+        Ok(Some(memtable))
+    }
+
+    fn cut(&mut self) -> Cut {
+        let start = LogPosition::start(self.node.shared.config.incarnation);
+        let position = self.newest.unwrap_or(start);
+        let mut tables = Vec::new();
+        for filling in self.tables.values() {
+            if filling.memtable.row_count() > 0 {
+                filling.memtable.seal(position.offset);
+            }
+            let (rows, bytes) = filling.table.pending(self.partition);
+            if rows > 0 {
+                tables.push(PendingTable { table: filling.table.clone(), bytes });
+            }
+        }
+        tables.sort_by_key(|pending| pending.table.id());
+        Cut { position, tables }
+    }
+}
