@@ -19,8 +19,12 @@
 mod block;
 mod codec;
 mod decode;
+mod encoding;
+mod error;
+mod filter;
 pub mod foreign;
 mod index;
+mod page;
 mod row;
 mod writer;
 
