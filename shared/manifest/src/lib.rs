@@ -16,8 +16,11 @@
 //! invariants.rs                            what must always hold
 //! ```
 
+mod apply;
 mod edit;
+mod encoding;
 mod filter;
+mod invariants;
 mod load;
 mod manifest;
 mod refused;
@@ -33,7 +36,7 @@ pub use load::{Floor, Load, LoadGoal, LoadMode, LoadState, Totals};
 pub use manifest::{Dropped, Job, Manifest};
 pub use refused::{Refused, RefusedReason};
 pub use segment::{
-    IndexSpan, Layer, Location, Segment, SegmentName, SegmentOrigin, StreamedSpan, segment_path,
+    IndexSpan, Layer, Location, Segment, SegmentName, SegmentOrigin, StreamedSpan, index_path, segment_path,
 };
 pub use segments::{SegmentRef, Segments};
 pub use shard::Shard;

@@ -126,6 +126,12 @@ pub fn segment_path(table: TableId, segment: &Segment) -> String {
     SegmentName::path_of(table, segment.id, &segment.location)
 }
 
+/// The path of the index of an adopted segment, which is named by the job that adopted it:
+/// `tables/<table>/<job>/<id>.index`.
+pub fn index_path(table: TableId, job: JobId, segment: SegmentId) -> String {
+    format!("tables/{table}/{job}/{segment}.index")
+}
+
 /// What made a native segment's object, as its path says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SegmentOrigin {

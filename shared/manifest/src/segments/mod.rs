@@ -1,92 +1,190 @@
-//! A million segments.
+//! The segments of a table: packed, sorted, shared between manifests.
+//!
+//! [`block`] packs up to 128 segments into one run of bytes, [`tree`] keeps the blocks in a persistent interval tree by
+//! key, [`lookup`] walks it, and [`ids`] finds a segment's key by its id.
 
-use crate::{IndexSpan, Layer, Location, Segment, StreamedSpan};
+pub(crate) mod block;
+mod ids;
+mod key_parts;
+mod lookup;
+mod segment_ref;
+mod tree;
+
+use crate::{Segment, Totals};
+use block::Block;
 use bytes::Bytes;
-use nacre_types::SegmentId;
+use ids::IdOp;
+use nacre_types::{KeyRange, SegmentId};
 use std::cmp::Ordering;
-use std::marker::PhantomData;
+use std::fmt;
+use tree::{Child, Node, Op};
 
-/// The segments of a table.
-#[derive(Debug, Clone, Default)]
-pub struct Segments(());
+pub(crate) use lookup::{Overlapping, Upto};
+pub use segment_ref::SegmentRef;
 
-/// A look at one packed segment.
-#[derive(Clone, Copy)]
-pub struct SegmentRef<'a>(PhantomData<&'a ()>);
+/// The segments of a table. Cheap to clone; an update shares all that it does not change.
+#[derive(Clone, Default)]
+pub struct Segments {
+    root: Option<Child>,
+    ids: Option<ids::Trie>,
+}
 
-impl<'a> SegmentRef<'a> {
-    /// Its id.
-    pub fn id(&self) -> SegmentId {
-        todo!()
+impl Segments {
+    /// Their number, rows and bytes.
+    pub fn totals(&self) -> Totals {
+        self.root.as_ref().map(|root| root.totals).unwrap_or_default()
     }
-    /// What its rows are.
-    pub fn layer(&self) -> Layer {
-        todo!()
+
+    /// Bytes on the heap, nearly: what an allocator adds is not counted.
+    pub fn heap_bytes(&self) -> usize {
+        let tree = self.root.as_ref().map_or(0, |root| root.node.heap_bytes());
+        tree + self.ids.as_ref().map_or(0, ids::Trie::heap_bytes)
     }
-    /// The streamed positions among its rows.
-    pub fn streamed(&self) -> Option<StreamedSpan> {
-        todo!()
+
+    pub(crate) fn iter(&self) -> Overlapping<'_> {
+        Overlapping::new(self.root.as_ref(), &[], Upto::End)
     }
-    /// Rows, tombstones among them.
-    pub fn rows(&self) -> u64 {
-        todo!()
+
+    pub(crate) fn overlapping<'a>(&'a self, from: &'a [u8], upto: Upto<'a>) -> Overlapping<'a> {
+        Overlapping::new(self.root.as_ref(), from, upto)
     }
-    /// Tombstones.
-    pub fn tombstones(&self) -> u64 {
-        todo!()
+
+    pub(crate) fn overlapping_range<'a>(&'a self, range: &'a KeyRange) -> Overlapping<'a> {
+        let root = self.root.as_ref().filter(|_| !range.is_empty());
+        Overlapping::new(root, &range.start, range.end.as_ref().map_or(Upto::End, |end| Upto::Before(end)))
     }
-    /// Length of the object.
-    pub fn bytes(&self) -> u64 {
-        todo!()
+
+    pub(crate) fn get(&self, id: SegmentId) -> Option<SegmentRef<'_>> {
+        let root = self.root.as_ref()?;
+        ids::keys_of(self.ids.as_ref(), ids::hash(id)).find_map(|key| lookup::find(root, key, id))
     }
-    /// Smallest version.
-    pub fn min_version(&self) -> i64 {
-        todo!()
+
+    /// Without the segments `removed` (smallest key and id of each), which are there, and with `added`, whose ids are
+    /// not.
+    pub(crate) fn update(&self, removed: &[(Bytes, SegmentId)], added: &[Segment]) -> Self {
+        if removed.is_empty() && added.is_empty() {
+            return self.clone();
+        }
+        let removals = removed.iter().map(|(key, id)| Op::Remove(key, *id));
+        let mut ops: Vec<_> = removals.chain(added.iter().map(Op::Insert)).collect();
+        ops.sort_by(|a, b| a.key().cmp(&b.key()));
+        let removals = removed.iter().map(|(key, id)| IdOp { hash: ids::hash(*id), key, remove: true });
+        let additions = added.iter().map(|segment| IdOp {
+            hash: ids::hash(segment.id),
+            key: &segment.min_key,
+            remove: false,
+        });
+        let mut id_ops: Vec<_> = removals.chain(additions).collect();
+        id_ops.sort_by_key(|op| op.hash);
+        Self { root: tree::update(self.root.as_ref(), &ops), ids: ids::update(self.ids.as_ref(), &id_ops) }
     }
-    /// Largest version.
-    pub fn max_version(&self) -> i64 {
-        todo!()
+
+    /// From blocks as a snapshot has them; `None` where they are not in order.
+    pub(crate) fn from_blocks(blocks: Vec<Block>) -> Option<Self> {
+        let mut last: Option<(Vec<u8>, SegmentId)> = None;
+        let mut keys = Vec::new();
+        let mut entries = Vec::new();
+        let mut key = Vec::new();
+        for block in &blocks {
+            for segment in block.segments() {
+                segment.copy_min(&mut key);
+                let sorted =
+                    last.as_ref().is_none_or(|(last, id)| (&last[..], *id) < (&key[..], segment.id()));
+                if !sorted {
+                    return None;
+                }
+                entries.push((ids::hash(segment.id()), keys.len(), key.len()));
+                keys.extend_from_slice(&key);
+                match &mut last {
+                    Some((last, id)) => {
+                        std::mem::swap(last, &mut key);
+                        *id = segment.id();
+                    }
+                    None => last = Some((key.clone(), segment.id())),
+                }
+            }
+        }
+        entries.sort_unstable();
+        let id_ops: Vec<_> = entries
+            .iter()
+            .map(|&(hash, at, length)| IdOp {
+                hash,
+                key: keys.get(at..at + length).unwrap_or_default(),
+                remove: false,
+            })
+            .collect();
+        Some(Self { ids: ids::update(None, &id_ops), root: tree::build(blocks) })
     }
-    /// See [`Segment::max_expires_at`].
-    pub fn max_expires_at(&self) -> Option<i64> {
-        todo!()
+
+    /// Whether the tree is in order, its summaries say what is below, and every id leads to its segment.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let counted = self.ids.as_ref().map_or(0, ids::Trie::len);
+        if counted != self.totals().segments {
+            return Err(format!("{counted} ids for {} segments", self.totals().segments));
+        }
+        if let Some(root) = &self.root {
+            check_node(root)?;
+        }
+        let mut last: Option<(Bytes, SegmentId)> = None;
+        for segment in self.iter() {
+            let key = (segment.min_key(), segment.id());
+            if last.as_ref().is_some_and(|last| *last >= key) {
+                return Err(format!("segment {} is out of order", key.1));
+            }
+            if self.get(key.1).is_none() {
+                return Err(format!("segment {} is not found by its id", key.1));
+            }
+            last = Some(key);
+        }
+        Ok(())
     }
-    /// Whether it has a `rank` column.
-    pub fn with_place(&self) -> bool {
-        todo!()
+}
+
+fn check_node(child: &Child) -> Result<(), String> {
+    let mut totals = Totals::default();
+    let mut max: Vec<u8> = Vec::new();
+    let first = match &*child.node {
+        Node::Leaf(block) => {
+            for segment in block.segments() {
+                totals.segments += 1;
+                totals.rows = totals.rows.saturating_add(segment.rows());
+                totals.bytes = totals.bytes.saturating_add(segment.bytes());
+                if segment.cmp_max(&max) == Ordering::Greater {
+                    max = segment.max_key().to_vec();
+                }
+            }
+            block.segments().next().map(|segment| (segment.min_key().to_vec(), segment.id()))
+        }
+        Node::Inner(children) => {
+            for child in children.iter() {
+                check_node(child)?;
+                totals.segments += child.totals.segments;
+                totals.rows = totals.rows.saturating_add(child.totals.rows);
+                totals.bytes = totals.bytes.saturating_add(child.totals.bytes);
+                if child.max[..] > max[..] {
+                    max = child.max.to_vec();
+                }
+            }
+            children.first().map(|child| (child.min.to_vec(), child.first))
+        }
+    };
+    if totals == child.totals && max == *child.max && first == Some((child.min.to_vec(), child.first)) {
+        Ok(())
+    } else {
+        Err(format!("a node's summary differs from what lies below it: {totals:?}"))
     }
-    /// See [`Segment::exact_places`].
-    pub fn exact_places(&self) -> bool {
-        todo!()
+}
+
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().take(100)).finish()
     }
-    /// Where the index lies.
-    pub fn index(&self) -> IndexSpan {
-        todo!()
-    }
-    /// Where the object lies (copies strings for an adopted segment).
-    pub fn location(&self) -> Location {
-        todo!()
-    }
-    /// How the smallest key compares with `key`, without copying.
-    pub fn cmp_min(&self, key: &[u8]) -> Ordering {
-        let _ = key;
-        todo!()
-    }
-    /// How the largest key compares with `key`, without copying.
-    pub fn cmp_max(&self, key: &[u8]) -> Ordering {
-        let _ = key;
-        todo!()
-    }
-    /// The smallest key, copied.
-    pub fn min_key(&self) -> Bytes {
-        todo!()
-    }
-    /// The largest key, copied.
-    pub fn max_key(&self) -> Bytes {
-        todo!()
-    }
-    /// All of it, copied.
-    pub fn to_segment(&self) -> Segment {
-        todo!()
+}
+
+impl PartialEq for Segments {
+    /// Whether both hold the same segments, however the trees have grown.
+    fn eq(&self, other: &Self) -> bool {
+        self.totals() == other.totals()
+            && self.iter().zip(other.iter()).all(|(a, b)| a.to_segment() == b.to_segment())
     }
 }

@@ -1,0 +1,58 @@
+//! Rows of the log that are now in segments.
+
+use super::{Draft, malformed};
+use crate::{Flush, Layer, Location, Refused, RefusedReason, StreamedSpan};
+use nacre_types::Offset;
+use std::sync::Arc;
+
+impl Draft {
+    /// `from` must be the covered offset. Two writers that both believe to own the partition fence each other by that
+    /// alone: whoever comes second finds the offset moved.
+    pub(super) fn flush(&mut self, flush: &Flush) -> Result<(), Refused> {
+        let Flush { partition, generation, from, to, .. } = *flush;
+        let Some(covered) = self.next.covered.get(&partition).copied() else {
+            return Err(Refused::new(
+                RefusedReason::UnknownPartition(partition),
+                format!("the table has no partition {partition}"),
+            ));
+        };
+        if from != covered {
+            return Err(Refused::new(
+                RefusedReason::NotCovered { covered },
+                format!(
+                    "the flush of partition {partition} begins at {from}, and the table covers up to {covered}"
+                ),
+            ));
+        }
+        if to <= from || to > Offset(1 << 48) {
+            return Err(malformed(format!("a flush from {from} to {to} covers nothing, or what no log has")));
+        }
+        self.check_segments(&flush.segments)?;
+        self.check_disjoint(&flush.segments)?;
+        let layer = Layer::Streamed(StreamedSpan { partition, generation, from, to });
+        let location = Location::Flush { partition, from };
+        for segment in &flush.segments {
+            if segment.layer != layer || segment.location != location {
+                return Err(malformed(format!(
+                    "segment {} of a flush of partition {partition} from {from} to {to} says it is something else",
+                    segment.id
+                )));
+            }
+            let at_home = [&segment.min_key, &segment.max_key]
+                .into_iter()
+                .all(|key| self.next.shard_of(key).is_some_and(|shard| shard.partition == partition));
+            if !at_home {
+                return Err(Refused::new(
+                    RefusedReason::UnknownPartition(partition),
+                    format!("segment {} has keys whose shard is not on partition {partition}", segment.id),
+                ));
+            }
+        }
+        if let Some(drops) = &flush.drops {
+            self.admit_drops(drops)?;
+        }
+        self.exchange(&[], &flush.segments)?;
+        Arc::make_mut(&mut self.next.covered).insert(partition, to);
+        Ok(())
+    }
+}
