@@ -29,6 +29,9 @@ pub(crate) struct Flaws {
     pub(crate) times_may_repeat: bool,
 }
 
+/// Path, inode and time of modification.
+type SyncedFile = (PathBuf, (u64, u64), i128);
+
 /// The directory and what this process knows of it.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -38,9 +41,9 @@ pub(crate) struct Directory {
     /// Directories whose own name, and those above it, this process has synced.
     durable_dirs: Mutex<HashSet<PathBuf>>,
     /// Files with two names that this process has synced. Their time is part of it: inodes are used again.
-    durable_files: Mutex<HashSet<(PathBuf, (u64, u64), i128)>>,
+    durable_files: Mutex<HashSet<SyncedFile>>,
     #[cfg(test)]
-    pub(crate) flaws: Mutex<Flaws>,
+    pub(super) flaws: Mutex<Flaws>,
 }
 
 macro_rules! flawed {
@@ -151,7 +154,9 @@ impl Directory {
             flaws: Mutex::default(),
         };
         this.make_root().map_err(|error| certainly_not("making the data directory", root, &error))?;
-        this.sweep();
+        if let Ok(now) = this.date_micros() {
+            this.sweep(now);
+        }
         Ok(this)
     }
 
@@ -192,14 +197,14 @@ impl Directory {
     }
 
     /// Unlinks temporary files that a crash left. Whatever fails here is swept another time.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self, now_micros: i64) {
         let temporary = self.root.join(".tmp");
-        let (Ok(entries), Ok(now)) = (self.fs.entries(&temporary), self.date_micros()) else { return };
+        let Ok(entries) = self.fs.entries(&temporary) else { return };
         for entry in entries {
             let path = temporary.join(&entry.name);
             if let Ok(stat) = self.fs.stat(&path)
                 && stat.is_file
-                && stat.changed_micros < now.saturating_sub(SWEEP_MICROS)
+                && stat.changed_micros < now_micros.saturating_sub(SWEEP_MICROS)
             {
                 let _ = self.fs.unlink(&path);
             }

@@ -1,6 +1,8 @@
 //! Conformance of every store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod speed;
+
 use nacre_runtime::Context;
 use nacre_store::testing::{FaultRates, FaultyStore, conformance, races};
 use nacre_store::{LocalStore, MemoryStore, Metered, ObjectStore};
