@@ -186,8 +186,14 @@ impl Node {
             Some((bytes, tag)) => (Some(tag), Some(FlushedThrough::decode(bytes)?)),
             None => (None, None),
         };
-        if before.as_ref().is_some_and(|before| before.position.order() >= position.order()) {
-            return Ok(false);
+        if let Some(before) = &before {
+            // At the same position only to say that nothing is carried any more.
+            let sheds_carried = before.carried.is_some() && rows.is_empty();
+            match position.order().cmp(&before.position.order()) {
+                std::cmp::Ordering::Less => return Ok(false),
+                std::cmp::Ordering::Equal if !sheds_carried => return Ok(false),
+                _ => {}
+            }
         }
         let carried = if rows.is_empty() {
             None

@@ -1,0 +1,113 @@
+//! A node over a store in memory or in a directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nacre_cache::CacheConfig;
+use nacre_catalog::ObjectCatalog;
+use nacre_engine::{
+    Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, Table, WriteOptions, WriteRow,
+};
+use nacre_log::{ObjectLog, ObjectLogConfig};
+use nacre_runtime::Context;
+use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
+use nacre_types::{Key, KeyRange, NamespaceName, TableName, TableSettings};
+
+pub(crate) struct Harness {
+    pub(crate) ctx: Context,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) node: Arc<Node>,
+}
+
+impl Harness {
+    pub(crate) async fn memory() -> Self {
+        let ctx = Context::for_tests(1);
+        Self::over(Arc::new(MemoryStore::new(&ctx)), 1).await
+    }
+
+    /// A process of its own on the store.
+    pub(crate) async fn over(store: Arc<dyn ObjectStore>, seed: u64) -> Self {
+        Self::with(store, seed, NodeConfig::default()).await
+    }
+
+    pub(crate) async fn with(store: Arc<dyn ObjectStore>, seed: u64, config: NodeConfig) -> Self {
+        let ctx = Context::for_tests(seed);
+        let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
+        let prefix = ObjectPath::new("log").unwrap();
+        let log = Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
+        let cache = CacheConfig { memory_bytes: 64 << 20, index_bytes: 16 << 20, disk: None };
+        let node = Node::open(&ctx, store.clone(), catalog, log, cache, config).await.unwrap();
+        node.wait_ready().await.unwrap();
+        Self { ctx, store, node }
+    }
+
+    /// Ends this process and starts another on the same store.
+    pub(crate) async fn restart(self, seed: u64) -> Self {
+        self.ctx.tasks.shutdown();
+        let running = self.ctx.tasks.join_all(Duration::from_secs(10)).await;
+        assert_eq!(running, Vec::<&str>::new());
+        Self::over(self.store, seed).await
+    }
+
+    pub(crate) async fn table(&self, name: &str, settings: TableSettings) -> Arc<Table> {
+        let namespace = NamespaceName::new("default").unwrap();
+        let name = TableName::new(name).unwrap();
+        self.node.create_table(&namespace, &name, settings, Vec::new()).await.unwrap().into_inner()
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.ctx.clock.now_micros()
+    }
+
+    pub(crate) fn read(&self) -> ReadOptions {
+        ReadOptions::at(self.now())
+    }
+
+    pub(crate) async fn get(&self, table: &Arc<Table>, key: &str) -> Option<String> {
+        match table.get(key.as_bytes(), &self.read()).await.unwrap().0 {
+            Lookup::Found(found) => Some(text(&found)),
+            Lookup::Absent(_) => None,
+        }
+    }
+
+    pub(crate) async fn scan(&self, table: &Arc<Table>, range: KeyRange, reverse: bool) -> Vec<(String, String)> {
+        let request = ScanRequest {
+            range,
+            reverse,
+            since: None,
+            until: None,
+            max_rows: 10_000,
+            max_bytes: 64 << 20,
+            keys_only: false,
+        };
+        let (page, _) = table.scan(&request, &self.read()).await.unwrap();
+        assert!(page.next.is_none());
+        page.rows.iter().map(|(key, found)| (String::from_utf8(key.to_vec()).unwrap(), text(found))).collect()
+    }
+}
+
+pub(crate) fn text(found: &Found) -> String {
+    String::from_utf8(found.value.to_vec()).unwrap()
+}
+
+pub(crate) fn row(key: &str, value: Option<&str>, version: Option<i64>) -> WriteRow {
+    WriteRow {
+        key: Key::new(Bytes::copy_from_slice(key.as_bytes())).unwrap(),
+        value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+        version,
+        expires_at: None,
+    }
+}
+
+pub(crate) async fn put(table: &Arc<Table>, rows: Vec<WriteRow>) -> Vec<i64> {
+    let written = table.write(rows, &WriteOptions::default()).await.unwrap();
+    written
+        .outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            RowOutcome::Ok { version } => version,
+            RowOutcome::Failed(error) => panic!("{error:?}"),
+        })
+        .collect()
+}

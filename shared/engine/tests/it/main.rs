@@ -1,0 +1,6 @@
+//! The engine over the real object-store catalog and log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod harness;
+mod tables;
+mod writes;

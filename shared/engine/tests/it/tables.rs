@@ -1,0 +1,36 @@
+//! Tables and their names.
+
+use crate::harness::{Harness, put, row};
+use nacre_engine::Created;
+use nacre_types::{ErrorKind, NamespaceName, TableName, TableSettings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_made_once_and_found_by_name() {
+    let harness = Harness::memory().await;
+    let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
+    let missing = harness.node.table(&namespace, &name).await.unwrap_err();
+    assert_eq!((missing.kind(), missing.code()), (ErrorKind::NotFound, "table-not-found"));
+    let settings = TableSettings { max_versions: 3, ..TableSettings::default() };
+    let made = harness.node.create_table(&namespace, &name, settings.clone(), Vec::new()).await.unwrap();
+    assert!(matches!(made, Created::New(_)));
+    let again = harness.node.create_table(&namespace, &name, settings, Vec::new()).await.unwrap();
+    assert!(matches!(again, Created::Same(_)));
+    let other = harness.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await;
+    assert_eq!(other.unwrap_err().code(), "table-exists");
+    assert_eq!(harness.node.tables(&namespace).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_name_is_gone_and_not_free_at_once() {
+    let harness = Harness::memory().await;
+    let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
+    let table = harness.table("t", TableSettings::default()).await;
+    put(&table, vec![row("k", Some("v"), None)]).await;
+    harness.node.drop_table(&namespace, &name).await.unwrap();
+    assert_eq!(harness.node.table(&namespace, &name).await.unwrap_err().code(), "table-not-found");
+    let refused = harness.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), "name-not-free-yet");
+    assert!(refused.retry_after_ms().is_some());
+    let late = table.write(vec![row("k", Some("w"), None)], &nacre_engine::WriteOptions::default()).await;
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::NotFound);
+}
