@@ -9,6 +9,7 @@ mod envelope;
 pub mod heartbeat;
 pub mod lease;
 mod object;
+mod still;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
