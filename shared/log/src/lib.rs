@@ -11,6 +11,8 @@ mod log;
 mod object;
 mod position;
 mod record;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use log::{AppendOutcome, Appended, Attempts, Log, Stamped, Tail, TailBatch, TailStep, WriteSearch};
 #[doc(hidden)]

@@ -66,7 +66,8 @@ pub enum TailStep {
 pub struct Attempts {
     /// When the first began, microseconds since the epoch by its process's clock.
     pub first: i64,
-    /// When the delivery time-out of the last one had passed.
+    /// When the delivery time-out of the last one had passed, by the log's time: with a margin for the clock of the
+    /// process that made it.
     pub over: i64,
 }
 
@@ -143,7 +144,8 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     ) -> Result<WriteSearch>;
 
     /// Appends a record unless an earlier attempt of the same write id did: searches, then appends while watching for
-    /// the id in whatever is appended in between. `Unknown` where it cannot be known.
+    /// the id in whatever is appended in between. `Unknown` where it cannot be known; never `NotAppended`, which would
+    /// speak for the earlier attempts too.
     async fn repeat(
         &self,
         partition: PartitionId,

@@ -1,4 +1,61 @@
 //! The log over an object store.
+//!
+//! # What is stored, and who may write it
+//!
+//! ```text
+//! <prefix>/<incarnation>/<partition>/chunks/<n>   put if absent; chunk n+1 names chunk n's id, end offset and clock
+//! <prefix>/<incarnation>/<partition>/boundary     replaced with if-match, only grows, never deleted: the last trimmed chunk
+//! <prefix>/<incarnation>/beacon                   a hint for idle readers
+//! ```
+//! Any process may do any of it; there is no owner and no lease. The conditional put of chunk *n+1* is the commit point
+//! of its records. Nothing here compares clocks or waits for time to pass to be correct.
+//!
+//! # True chunks
+//!
+//! Chunks are trimmed, so a name can come free, and a process that slept can create it again. A chunk found at *n*, or
+//! its absence, is **true** only if the boundary, read afterwards, lies below *n*: then the name had never been deleted
+//! at the time of the first read. Of true chunks these hold: each number has one; they have no gap up to the end; a
+//! chunk that was true once stays true for whoever holds it, also when it is trimmed later. So what is in memory
+//! (`window`) needs no second look, and everything from the store does.
+//!
+//! # Appending (`append`, `settle`)
+//!
+//! 1. Know the end: chunk *n*, true, and recently followed by nothing.
+//! 2. Build chunk *n+1* of everything that waits: base offset, clock and id of *n*, time = own clock or *n*'s time.
+//! 3. Put it if absent, the same bytes at the same number again and again until the outcome is known.
+//! 4. "Stored": read the boundary. Below *n+1*: **won**. Else **unknown**: perhaps this was chunk *n+1* all along, was
+//!    read, flushed and trimmed, and the answer is late; perhaps the name was created again. The rows are appended
+//!    nowhere else.
+//! 5. "Already exists": read what is there, then the boundary. Below: own id = **won**, another's = **lost**, and no
+//!    request of ours that is still under way can change that, for the name is taken until it is trimmed, and after
+//!    that nobody believes it. Not below: **unknown**. (If every answer had been a first-hand "already exists" it would be
+//!    certain that it is not in the log. But a library underneath may have repeated a request whose answer was lost, and
+//!    then "already exists" is one's own; so that exception is not made use of.)
+//! 6. Lost: the rows go into the chunk after the winner; a repeat first looks for its write id in the winner.
+//!
+//! # Crash cases
+//!
+//! - *After a put was sent:* it may land now, later or never. If it lands on the true number it is in the log, once:
+//!   only this chunk holds its rows. If it lands below the boundary it is garbage. The caller was told nothing or
+//!   unknown.
+//! - *Between put and boundary:* as above; what is stored and true is read by everyone, acknowledged or not.
+//! - *A caller dropped while its record waits:* it goes into no chunk. *In a chunk:* the chunk goes on without it.
+//! - *The driver's runtime ends:* callers answer unknown; the next driver knows nothing and begins with the store.
+//! - *Between raising the boundary and deleting:* chunks below stay as garbage; the next trim deletes them, the boundary
+//!   record says from where.
+//!
+//! # Trimming (`trim`)
+//!
+//! The boundary is raised, durably, before the first chunk is deleted. The other way about, a reader could find a chunk
+//! absent, see the old boundary, and take a hole for the end; an appender would fill the hole.
+//!
+//! # Why not just…
+//!
+//! - *…list the chunks?* A listing may lag and is never the truth; the end is found by names that exist or do not.
+//! - *…check the boundary before the put?* It says nothing about the time of the put.
+//! - *…let a retry take the next number after a time-out?* The first request is still under way: the rows come twice.
+//! - *…never delete?* Chunks are the whole traffic; edits are small and are never deleted for that reason.
+//! - *…give each process its own chunks and merge?* Then the order, and with it every version, depends on the merger.
 
 mod append;
 mod beacon;

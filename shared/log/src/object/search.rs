@@ -104,8 +104,15 @@ impl Partition {
             Ok(WriteSearch::Found(place)) => AppendOutcome::Appended(place),
             Ok(WriteSearch::NotFound { searched }) => {
                 let left = give_up.saturating_sub(self.ctx.clock.monotonic());
-                // The earlier attempts are over and not in the log: if this one is not either, none is.
-                self.append(record, left, Some(searched.chunk.saturating_sub(1))).await
+                match self.append(record, left, Some(searched.chunk.saturating_sub(1))).await {
+                    // This attempt is not in the log; a chunk of an earlier one may still be under way after what was
+                    // searched.
+                    AppendOutcome::NotAppended(error) => {
+                        tracing::debug!(%error, "a repeat was not appended; an earlier attempt still may be");
+                        AppendOutcome::Unknown
+                    }
+                    other => other,
+                }
             }
             Ok(WriteSearch::Trimmed | WriteSearch::Open) => AppendOutcome::Unknown,
             Err(error) => {
