@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn segments_of_one_block_number_spread() {
         let hashes: HashSet<u64> = (0..10_000u128)
-            .map(|n| BlockKey { segment: SegmentId(n << 64 | n * 7), block: 3 }.spread())
+            .map(|n| BlockKey { segment: SegmentId((n << 64) | (n * 7)), block: 3 }.spread())
             .collect();
         assert_eq!(hashes.len(), 10_000);
     }

@@ -45,7 +45,7 @@ fn segment() -> (bytes::Bytes, SegmentIndex) {
     let (file, summary) = writer.finish().unwrap();
     let file = bytes::Bytes::from(file);
     let span = summary.index;
-    let at = span.offset as usize..(span.offset + u64::from(span.length)) as usize;
+    let at = span.offset as usize..(span.offset + span.length) as usize;
     let index = SegmentIndex::decode(file.slice(at)).unwrap();
     (file, index)
 }
