@@ -1,1 +1,22 @@
-//! nacre-dispatcher.
+//! The HTTP API: routing, limits, deadlines, receipts, errors. It holds no state of its own but counters; everything
+//! that it answers comes from a [`nacre_engine::Node`].
+//!
+//! ```text
+//! server       binds, accepts, drains            connection   one client: protocol, slow-client limits
+//! service      one request: id, deadline, panic, metrics, access log
+//! handlers/*   one resource each                 call, answer what a handler reads and gives
+//! ```
+
+mod answer;
+mod call;
+mod config;
+mod connection;
+mod convert;
+mod handlers;
+mod metrics;
+pub mod openapi;
+mod server;
+mod service;
+
+pub use config::{Config, Prices};
+pub use server::{Server, run};

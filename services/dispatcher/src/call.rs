@@ -1,0 +1,386 @@
+//! What a handler knows of its request, and the parts of reading one that all handlers share.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderName;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use nacre_api::{KeyEncoding, Query, ValueEncoding, headers};
+use nacre_engine::{Absence, ReadOptions, Receipt, SessionToken, Table, WriteOptions};
+use nacre_types::{Consistency, Error, ErrorKind, KeySchema, NamespaceName, Result, TableName, WriteId};
+use std::sync::Arc;
+
+use crate::answer::Answer;
+use crate::service::App;
+
+/// One request.
+pub(crate) struct Call<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) parts: &'a Parts,
+    pub(crate) query: Query<'a>,
+    pub(crate) request_id: &'a str,
+    /// The one wall-clock moment at which everything of the request is judged.
+    pub(crate) now_micros: i64,
+    started: Duration,
+    deadline: Duration,
+    body: Option<Incoming>,
+    /// For the access log: a keyed hash of the row's key.
+    pub(crate) key_hash: Option<u64>,
+}
+
+/// Why a session token is in the way: how many may be joined.
+const MOST_TOKENS: usize = 64;
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        app: &'a App,
+        parts: &'a Parts,
+        body: Incoming,
+        request_id: &'a str,
+        started: Duration,
+        deadline: Duration,
+    ) -> Result<Self> {
+        Ok(Self {
+            app,
+            parts,
+            query: Query::parse(parts.uri.query())?,
+            request_id,
+            now_micros: app.ctx.clock.now_micros(),
+            started,
+            deadline,
+            body: Some(body),
+            key_hash: None,
+        })
+    }
+
+    /// The table of a path.
+    pub(crate) async fn table(&self, ns: &str, table: &str) -> Result<Arc<Table>> {
+        self.app.node.table(&NamespaceName::new(ns)?, &TableName::new(table)?).await
+    }
+
+    /// Time that is left.
+    pub(crate) fn left(&self) -> Duration {
+        (self.started + self.deadline).saturating_sub(self.app.ctx.clock.monotonic())
+    }
+
+    /// Refuses query parameters that nobody took. Every handler calls it before it does anything.
+    pub(crate) fn finish_query(&mut self) -> Result<()> {
+        std::mem::take(&mut self.query).finish()
+    }
+
+    /// Remembers the key for the access log.
+    pub(crate) fn note_key(&mut self, key: &[u8]) {
+        if self.app.config.access_log {
+            self.key_hash = Some(self.app.hash_key(key));
+        }
+    }
+
+    /// The key of a path segment.
+    pub(crate) fn path_key<'k>(&mut self, raw: &'k str, schema: &KeySchema) -> Result<Cow<'k, [u8]>> {
+        let encoding = self.key_encoding()?;
+        let key = nacre_api::key_from_text(raw, encoding, schema)?;
+        self.note_key(&key);
+        Ok(key)
+    }
+
+    /// `key_encoding`.
+    pub(crate) fn key_encoding(&mut self) -> Result<KeyEncoding> {
+        Ok(self
+            .query
+            .take_with("key_encoding", "text or base64url", KeyEncoding::from_name)?
+            .unwrap_or_default())
+    }
+
+    /// `value_encoding`.
+    pub(crate) fn value_encoding(&mut self) -> Result<Option<ValueEncoding>> {
+        self.query.take_with("value_encoding", "auto, utf8, base64 or json", ValueEncoding::from_name)
+    }
+
+    /// A header that is text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&'a str>> {
+        let Some(value) = self.parts.headers.get(name) else { return Ok(None) };
+        value.to_str().map(Some).map_err(|_| {
+            Error::invalid(format!("the header {name} holds bytes that are not ASCII text"))
+                .with_code("header-invalid")
+        })
+    }
+
+    /// The session tokens of the request, one by one.
+    pub(crate) fn tokens(&self) -> Result<Vec<SessionToken>> {
+        let mut tokens = Vec::new();
+        if !self.parts.headers.contains_key(headers::TOKEN) {
+            return Ok(tokens);
+        }
+        for value in self.parts.headers.get_all(headers::TOKEN) {
+            let text = value.to_str().unwrap_or("not ASCII");
+            for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                if tokens.len() == MOST_TOKENS {
+                    return Err(
+                        Error::invalid("nacre-token joins more than 64 tokens").with_code("token-invalid")
+                    );
+                }
+                tokens.push(SessionToken::parse(part)?);
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// How a read of `table` is to be answered: takes the parameters that all reads share.
+    pub(crate) fn read_options(&mut self, table: &Table) -> Result<ReadOptions> {
+        let mut tokens = self.tokens()?.into_iter();
+        let session = match tokens.next() {
+            None => None,
+            Some(mut joined) => {
+                for token in tokens {
+                    joined.join(&token)?;
+                }
+                Some(joined)
+            }
+        };
+        let mut options = self.shared_read_options()?;
+        // A token asks to see what it names; only a table or request that says more overrides that.
+        if session.is_some()
+            && options.consistency.is_none()
+            && table.settings().consistency == Consistency::Eventual
+        {
+            options.consistency = Some(Consistency::Session);
+        }
+        options.session = session;
+        Ok(options)
+    }
+
+    /// The parameters that all reads share, without the session.
+    pub(crate) fn shared_read_options(&mut self) -> Result<ReadOptions> {
+        let mut options = ReadOptions::at(self.now_micros);
+        options.deadline = self.left();
+        if self.query.is_empty() {
+            return Ok(options);
+        }
+        options.consistency =
+            self.query.take_with("consistency", "eventual, session or strong", |word| match word {
+                "eventual" => Some(Consistency::Eventual),
+                "session" => Some(Consistency::Session),
+                "strong" => Some(Consistency::Strong),
+                _ => None,
+            })?;
+        options.max_staleness = self.query.take_u64("max_staleness_ms")?.map(Duration::from_millis);
+        options.as_of = self.query.take_i64("as_of")?.unwrap_or(i64::MAX);
+        options.preview = self.query.take_text("load")?.map(|id| nacre_api::load_id(&id)).transpose()?;
+        if self.query.take("snapshot").is_some() {
+            return Err(nacre_api::Route::Later("reads of snapshots").refuse(&self.parts.method));
+        }
+        Ok(options)
+    }
+
+    /// `on_stale=serve`: whether an answer that is staler than asked for is better than none.
+    pub(crate) fn serve_stale(&mut self) -> Result<bool> {
+        let word = self.query.take_with("on_stale", "fail or serve", |word| match word {
+            "serve" => Some(true),
+            "fail" => Some(false),
+            _ => None,
+        })?;
+        Ok(word.unwrap_or(false))
+    }
+
+    /// How a write is to be done.
+    pub(crate) fn write_options(&mut self, table: &Table) -> Result<WriteOptions> {
+        for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+            if self.parts.headers.contains_key(&name) {
+                return Err(Error::invalid(format!(
+                    "{name}: a write cannot be conditional, the log has no compare-and-set; order writes by version instead"
+                ))
+                .with_code("conditional-write"));
+            }
+        }
+        let key = self.idempotency_key()?;
+        let first_attempt_micros = self
+            .header(&headers::FIRST_ATTEMPT)?
+            .map(|text| {
+                text.parse::<i64>().map_err(|_| {
+                    Error::invalid("nacre-first-attempt is not a number of microseconds since the epoch")
+                        .with_code("header-invalid")
+                })
+            })
+            .transpose()?;
+        if first_attempt_micros.is_some() && key.is_none() {
+            return Err(Error::invalid("nacre-first-attempt goes with the Idempotency-Key of that attempt")
+                .with_code("header-invalid"));
+        }
+        let write_id = key.map(|key| {
+            let seed = table.id().0;
+            WriteId(xxhash_rust::xxh3::xxh3_128_with_seed(key.as_bytes(), seed as u64 ^ (seed >> 64) as u64))
+        });
+        Ok(WriteOptions { deadline: self.left(), write_id, first_attempt_micros })
+    }
+
+    /// `Idempotency-Key`.
+    pub(crate) fn idempotency_key(&self) -> Result<Option<&'a str>> {
+        let key = self.header(&headers::IDEMPOTENCY_KEY)?;
+        if key.is_some_and(|key| key.is_empty() || key.len() > 255) {
+            return Err(Error::invalid("Idempotency-Key has 1 to 255 characters").with_code("header-invalid"));
+        }
+        Ok(key)
+    }
+
+    /// The media type of a header, lower case, without parameters.
+    pub(crate) fn media_type(&self, name: &HeaderName) -> Option<String> {
+        let text = self.parts.headers.get(name)?.to_str().ok()?;
+        // Of an Accept list the first counts: nobody sends weights for these.
+        let first = text.split([',', ';']).next()?.trim();
+        (!first.is_empty() && first != "*/*").then(|| first.to_ascii_lowercase())
+    }
+
+    pub(crate) fn content_type(&self) -> Option<String> {
+        self.media_type(&CONTENT_TYPE)
+    }
+
+    /// Reads a JSON body; an empty one is `{}` where everything may be left out.
+    pub(crate) async fn json_body(&mut self) -> Result<Bytes> {
+        if let Some(other) =
+            self.content_type().filter(|name| !name.ends_with("json") && !is_default_type(name))
+        {
+            return Err(media_type(&other, "application/json"));
+        }
+        let limit = self.app.config.body_bytes;
+        let body = self.body(limit, "body_bytes", "body-too-large").await?;
+        Ok(if body.trim_ascii().is_empty() { Bytes::from_static(b"{}") } else { body })
+    }
+
+    /// Reads the whole body, at most `limit` bytes and no longer than `body_timeout`.
+    pub(crate) async fn body(&mut self, limit: usize, name: &str, code: &'static str) -> Result<Bytes> {
+        let wait = self.app.config.body_timeout;
+        let read = self.unhurried_body(limit, name, code);
+        tokio::time::timeout(wait, read).await.unwrap_or_else(|_| Err(too_slow(wait)))
+    }
+
+    /// Reads the whole body; `body_timeout` counts anew with each part that arrives, as it must for files.
+    pub(crate) async fn unhurried_body(
+        &mut self,
+        limit: usize,
+        name: &str,
+        code: &'static str,
+    ) -> Result<Bytes> {
+        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let claimed =
+            self.parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let too_long = |length: u64| {
+            Error::invalid(format!("the body has {length} bytes or more; the limit {name} is {limit}"))
+                .with_code(code)
+        };
+        let wait = self.app.config.body_timeout;
+        if let Some(length) = claimed.filter(|&length| length > limit as u64) {
+            // Who waits for 100 Continue has sent nothing yet.
+            if !self.parts.headers.contains_key(EXPECT) {
+                discard(body, wait).await;
+            }
+            return Err(too_long(length));
+        }
+        match collect(body, limit, claimed.unwrap_or(0) as usize, wait).await {
+            Ok(bytes) => Ok(bytes),
+            Err(Cut::TooLong(rest)) => {
+                discard(rest, wait).await;
+                Err(too_long(limit as u64 + 1))
+            }
+            Err(Cut::Broken(error)) => {
+                Err(Error::invalid(format!("the body broke off: {error}")).with_code("body-broken"))
+            }
+            Err(Cut::Slow) => Err(too_slow(wait)),
+        }
+    }
+
+    /// Counts a read and says what it cost.
+    pub(crate) fn receipt(&self, answer: &mut Answer, receipt: &Receipt, rows: usize) {
+        self.app.metrics.read(receipt.source, rows, receipt.store_gets, receipt.store_bytes);
+        answer.receipt(receipt, self.app.config.prices);
+    }
+
+    /// The 404 of a row that is not there.
+    pub(crate) fn absent(&self, absence: Absence, receipt: &Receipt) -> Answer {
+        let (word, detail) = match absence {
+            Absence::Row => ("row", "there is no row of this key"),
+            Absence::Tombstone => ("tombstone", "the row of this key was deleted"),
+            Absence::Expired => ("expired", "the row of this key has expired"),
+        };
+        let error = Error::not_found(detail).with_code("row-absent");
+        let mut answer = self.app.problem(&error, self.request_id, false);
+        answer.constant(headers::ABSENT, word);
+        self.receipt(&mut answer, receipt, 0);
+        answer
+    }
+}
+
+/// What HTTP libraries send when nobody said anything.
+fn is_default_type(name: &str) -> bool {
+    matches!(name, "application/x-www-form-urlencoded" | "application/octet-stream" | "text/plain")
+}
+
+/// 415.
+pub(crate) fn media_type(found: &str, expected: &str) -> Error {
+    let found: String = found.chars().take(80).collect();
+    Error::invalid(format!("the content type {found:?} is not taken here; expected {expected}"))
+        .with_code("media-type")
+}
+
+enum Cut {
+    TooLong(Incoming),
+    Broken(hyper::Error),
+    Slow,
+}
+
+fn too_slow(wait: Duration) -> Error {
+    Error::invalid(format!("the body did not arrive within the limit body_timeout, {} ms", wait.as_millis()))
+        .with_code("body-timeout")
+}
+
+/// A body of one frame, as small ones are, is not copied.
+async fn collect(mut body: Incoming, limit: usize, claimed: usize, wait: Duration) -> Result<Bytes, Cut> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(wait, body.frame()).await.map_err(|_| Cut::Slow)? {
+        let Ok(data) = frame.map_err(Cut::Broken)?.into_data() else { continue };
+        if data.len() > limit - first.len() - all.len() {
+            return Err(Cut::TooLong(body));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.reserve(claimed.clamp(first.len() + data.len(), limit));
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Takes some of what a client is still sending, so that it reads the answer instead of a reset.
+async fn discard(mut body: Incoming, wait: Duration) {
+    const MOST: usize = 16 << 20;
+    let take = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+            if taken > MOST {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(wait.min(Duration::from_secs(2)), take).await;
+}
+
+/// The error of a deadline that has passed.
+pub(crate) fn deadline_error(write: bool, deadline: Duration) -> Error {
+    let detail = format!("the request was not done within its deadline of {} ms", deadline.as_millis());
+    let kind = if write { ErrorKind::Unknown } else { ErrorKind::Unavailable };
+    Error::new(kind, detail).with_code("deadline-exceeded")
+}

@@ -1,0 +1,206 @@
+//! Many keys of one table in one call.
+
+use futures::StreamExt;
+use nacre_api::batch;
+use nacre_api::{
+    BatchGetAnswer, BatchGetBody, BatchGetIn, GetIn, GotRow, Problem, ReadStatus, ValueShape, from_json,
+    from_ndjson, key_from_json,
+};
+use nacre_engine::{Found, Lookup, ReadOptions, Receipt, Table};
+use nacre_types::{Error, ErrorKind, Key, KeySchema, Result, limits};
+
+use std::sync::Arc;
+
+use super::rows::schema;
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::convert::{BatchForm, push_list};
+
+/// Longest body: every key at its longest, spelt in base64 within JSON.
+const BODY_BYTES: usize = limits::BATCH_GET_KEYS * (limits::KEY_BYTES * 4 / 3 + 64);
+
+/// At most 1,000 keys; the answer has their order and number, and one edition. JSON, NDJSON or the binary form of docs/batch.md.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:batchGet", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query), ("partial" = Option<bool>, Query, description = "For NDJSON, which has no place for it in the body")),
+    request_body(content((BatchGetBody = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch"))),
+    responses((status = 200, description = "One per key.", content((BatchGetAnswer = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch"))), (status = 413, body = Problem, content_type = "application/problem+json", description = "batch-too-large")))]
+pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let (form, answer_form) = BatchForm::of(call)?;
+    let options = call.read_options(&table)?;
+    let (encoding, fields) = (call.value_encoding()?, call.query.take_text("fields")?);
+    let asked_partial = call.query.take_bool("partial")?;
+    call.finish_query()?;
+    if answer_form == BatchForm::Binary && (encoding.is_some() || fields.is_some()) {
+        return Err(Error::invalid("fields and value_encoding do not go with the binary form")
+            .with_code("fields-invalid"));
+    }
+    let shape = ValueShape::new(encoding, fields.as_deref(), false)?;
+    let body = call.body(BODY_BYTES, "batch_get_keys", "batch-too-large").await?;
+    let (keys, partial) = parse(form, body, schema(&settings))?;
+    let options = ReadOptions { deadline: call.left(), ..options };
+    let (got, receipt) = read(&table, &keys, &options, partial || asked_partial).await?;
+    let body = write(answer_form, &keys, &got, schema(&settings), &shape, &receipt)?;
+    let mut answer = Answer::bytes(answer_form.media_type(), body);
+    call.receipt(
+        &mut answer,
+        &receipt,
+        got.iter().filter(|(status, _)| *status == ReadStatus::Found).count(),
+    );
+    Ok(answer)
+}
+
+fn parse(form: BatchForm, body: bytes::Bytes, schema: &KeySchema) -> Result<(Vec<Key>, bool)> {
+    match form {
+        BatchForm::Binary => batch::parse_get_request(body),
+        BatchForm::Json => {
+            let request: BatchGetIn<'_> = from_json(&body)?;
+            if request.keys.len() > limits::BATCH_GET_KEYS {
+                return Err(too_many());
+            }
+            let keys = request.keys.iter().enumerate().map(|(nth, key)| {
+                key_from_json(key, schema).map_err(|error| error.context(format!("keys[{nth}]")))
+            });
+            Ok((keys.collect::<Result<_>>()?, request.partial))
+        }
+        BatchForm::Ndjson => {
+            let lines: Vec<GetIn<'_>> = from_ndjson(&body, limits::BATCH_GET_KEYS, too_many)?;
+            let keys = lines.iter().enumerate().map(|(nth, line)| {
+                key_from_json(&line.key, schema).map_err(|error| error.context(format!("key {nth}")))
+            });
+            Ok((keys.collect::<Result<_>>()?, false))
+        }
+    }
+}
+
+fn too_many() -> Error {
+    Error::invalid(format!(
+        "the batch has more keys than the limit batch_get_keys, {}",
+        limits::BATCH_GET_KEYS
+    ))
+    .with_code("batch-too-large")
+}
+
+/// What became of a key, and its row.
+pub(crate) type Got = (ReadStatus, Option<Found>);
+
+/// Reads all keys at one edition. With `partial` a key that cannot be read now does not fail the others.
+pub(crate) async fn read(
+    table: &Arc<Table>,
+    keys: &[Key],
+    options: &ReadOptions,
+    partial: bool,
+) -> Result<(Vec<Got>, Receipt)> {
+    if keys.is_empty() {
+        // The edition of an empty answer is the table's.
+        let edition = table.info().edition;
+        return Ok((Vec::new(), Receipt { edition, ..Receipt::default() }));
+    }
+    let (lookups, receipt) = match table.batch_get(keys, options).await {
+        Ok((lookups, receipt)) => (lookups.into_iter().map(Ok).collect(), receipt),
+        Err(error) if partial && may_be_partial(&error) => one_by_one(table, keys, options).await?,
+        Err(error) => return Err(error),
+    };
+    let mut room = limits::PAGE_BYTES;
+    let mut got = Vec::with_capacity(keys.len());
+    for lookup in lookups {
+        got.push(match lookup {
+            Err(_) => (ReadStatus::Unavailable, None),
+            Ok(Lookup::Absent(_)) => (ReadStatus::Absent, None),
+            // The first value always fits: a value is shorter than a page.
+            Ok(Lookup::Found(found)) if found.value.len() <= room => {
+                room -= found.value.len();
+                (ReadStatus::Found, Some(found))
+            }
+            Ok(Lookup::Found(_)) => (ReadStatus::TooLarge, None),
+        });
+    }
+    Ok((got, receipt))
+}
+
+fn may_be_partial(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Corrupt)
+        && !matches!(error.code(), "stale" | "deadline-exceeded")
+}
+
+/// Each key by itself, at the edition of the first that answers: which ones are unavailable?
+async fn one_by_one(
+    table: &Arc<Table>,
+    keys: &[Key],
+    options: &ReadOptions,
+) -> Result<(Vec<Result<Lookup>>, Receipt)> {
+    const AT_ONCE: usize = 16;
+    let pinned = ReadOptions { edition: options.edition.or(Some(table.info().edition)), ..options.clone() };
+    let mut total = Receipt::default();
+    let mut lookups = Vec::with_capacity(keys.len());
+    // Collected first: a stream that maps lazily would not be Send across the wait.
+    let gets: Vec<_> = keys.iter().map(|key| table.get(key, &pinned)).collect();
+    let mut answers = futures::stream::iter(gets).buffered(AT_ONCE);
+    while let Some(answer) = answers.next().await {
+        lookups.push(match answer {
+            Ok((lookup, receipt)) => {
+                total.add(&receipt);
+                Ok(lookup)
+            }
+            Err(error) if may_be_partial(&error) => Err(error),
+            Err(error) => return Err(error),
+        });
+    }
+    if let Some(edition) = pinned.edition {
+        total.edition = edition;
+    }
+    Ok((lookups, total))
+}
+
+fn write(
+    form: BatchForm,
+    keys: &[Key],
+    got: &[Got],
+    schema: &KeySchema,
+    shape: &ValueShape,
+    receipt: &Receipt,
+) -> Result<Vec<u8>> {
+    let bytes: usize =
+        got.iter().filter_map(|(_, found)| found.as_ref()).map(|found| found.value.len() + 64).sum();
+    if form == BatchForm::Binary {
+        let mut out = batch::get_answer(got.len(), receipt.edition.0, bytes);
+        for (status, found) in got {
+            batch::push_got(
+                &mut out,
+                *status,
+                found.as_ref().map(|f| (f.version, f.expires_at, &f.value[..])),
+            );
+        }
+        return Ok(out);
+    }
+    let mut out = Vec::with_capacity(bytes + 64 * keys.len());
+    push_list(form, &mut out, keys.iter().zip(got), |out, (key, got)| {
+        push_got(out, key, got, schema, shape)
+    })?;
+    if form == BatchForm::Json {
+        out.extend_from_slice(b",\"edition\":");
+        nacre_api::json::push_i64(&mut out, receipt.edition.0 as i64);
+        out.push(b'}');
+    }
+    Ok(out)
+}
+
+/// One key of an answer in JSON.
+pub(crate) fn push_got(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    (status, found): &Got,
+    schema: &KeySchema,
+    shape: &ValueShape,
+) -> Result<()> {
+    match found {
+        Some(found) => {
+            GotRow::push_found(out, key, schema, &found.value, shape, found.version, found.expires_at)
+        }
+        None => {
+            GotRow::push_status(out, key, schema, *status);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Single rows.
+
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use nacre_api::{
+    ExplainBody, GetBody, GetIn, Problem, RowsPage, ValueShape, etag, etag_matches, key_from_bytes,
+    key_from_json,
+};
+use nacre_engine::{Lookup, ReadOptions, RowOutcome, Table, WriteRow};
+use nacre_types::{Error, Key, KeySchema, Result, limits};
+
+use std::sync::Arc;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::convert;
+
+const BYTES: &KeySchema = &KeySchema::Bytes;
+
+/// The key schema in force, without a copy of it.
+pub(crate) fn schema(settings: &nacre_types::TableSettings) -> &KeySchema {
+    settings.key.as_ref().unwrap_or(BYTES)
+}
+
+/// One value: its raw bytes.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path, description = "Percent-encoded; a / is %2F. Typed keys: a JSON array, or with one part its text"), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query, description = "Fields of a JSON value, separated by commas"), ("if-none-match" = Option<String>, Header)),
+    responses((status = 200, description = "The value, with the table's value_content_type.", body = Vec<u8>, content_type = "application/octet-stream",
+        headers(("etag" = String), ("nacre-version" = i64), ("nacre-expires-at" = i64), ("nacre-edition" = u64), ("nacre-source" = String), ("nacre-cost" = String), ("nacre-request-id" = String), ("server-timing" = String))),
+        (status = 304, description = "If-None-Match names this row."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent; `nacre-absent` says why", headers(("nacre-absent" = String, description = "row, tombstone or expired")))))]
+pub(crate) async fn get(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let key = call.path_key(key, schema(&settings))?;
+    get_key(call, &table, &key).await
+}
+
+/// One value, its key in the query instead of the path.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Query), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)),
+    responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
+pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let encoding = call.key_encoding()?;
+    let text = call.query.take("key").ok_or_else(|| {
+        Error::invalid("the query parameter key is missing; or POST {\"key\": ..} here")
+            .with_code("query-invalid")
+    })?;
+    let key = key_from_bytes(text, encoding, schema(&settings))?.into_owned();
+    call.note_key(&key);
+    get_key(call, &table, &key).await
+}
+
+/// One value, its key in the body: for keys that should not stand in a path or a log.
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", tag = "Rows", operation_id = "get_by_body",
+    params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)), request_body = GetBody,
+    responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
+pub(crate) async fn get_by_body(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let body = call.json_body().await?;
+    let request: GetIn<'_> = nacre_api::from_json(&body)?;
+    let key = key_from_json(&request.key, schema(&settings))?;
+    call.note_key(&key);
+    get_key(call, &table, &key).await
+}
+
+async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<Answer> {
+    let options = call.read_options(table)?;
+    let fields = call.query.take_text("fields")?;
+    let serve_stale = call.serve_stale()?;
+    call.finish_query()?;
+    let shape = ValueShape::new(None, fields.as_deref(), false)?;
+    let looked_up = table.get(key, &options).await;
+    let (lookup, receipt) = match looked_up {
+        Err(error) if serve_stale && error.code() == "stale" => {
+            table.get(key, &ReadOptions { max_staleness: None, ..options }).await?
+        }
+        other => other?,
+    };
+    let found = match lookup {
+        Lookup::Found(found) => found,
+        Lookup::Absent(absence) => return Ok(call.absent(absence, &receipt)),
+    };
+    let tag = etag(key, found.version, found.expires_at, &found.value);
+    let mut answer = Answer::empty(StatusCode::OK);
+    let named = |value: &http::HeaderValue| etag_matches(value.as_bytes(), &tag);
+    if call.parts.headers.get_all(IF_NONE_MATCH).iter().any(named) {
+        answer.set_status(StatusCode::NOT_MODIFIED);
+        answer.row(&tag, found.version, found.expires_at);
+        call.receipt(&mut answer, &receipt, 1);
+        return Ok(answer);
+    }
+    if let Some(projection) = &shape.projection {
+        let mut out = Vec::new();
+        projection.push(&mut out, &found.value)?;
+        answer.constant(CONTENT_TYPE, nacre_api::JSON);
+        answer.set_body(out.into());
+    } else {
+        match &table.settings().value_content_type {
+            Some(name) => answer.text(CONTENT_TYPE, name.as_bytes()),
+            None => answer.constant(CONTENT_TYPE, nacre_api::OCTET_STREAM),
+        }
+        answer.set_body(found.value);
+    }
+    answer.row(&tag, found.version, found.expires_at);
+    call.receipt(&mut answer, &receipt, 1);
+    Ok(answer)
+}
+
+/// Writes one row: the body is its value.
+#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query, description = "Microseconds since the epoch; without one the log gives it"), ("expires_at" = Option<i64>, Query, description = "Microseconds since the epoch"), crate::openapi::WriteParams),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 204, description = "Durable.", headers(("nacre-token" = String, description = "Reads that carry it see this write"), ("nacre-version" = i64))), (status = 413, body = Problem, content_type = "application/problem+json", description = "value-too-large"), (status = 422, body = Problem, content_type = "application/problem+json", description = "Wrong, or conditional."), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
+pub(crate) async fn put(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let row = write_row(call, &table, key)?;
+    // Refused before the body is read, and again with the time that is left after it.
+    call.write_options(&table)?;
+    let value = call.body(limits::VALUE_BYTES, "value_bytes", "value-too-large").await?;
+    write(call, &table, WriteRow { value: Some(value), ..row }).await
+}
+
+/// Writes a tombstone.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query), crate::openapi::WriteParams),
+    responses((status = 204, description = "Durable.", headers(("nacre-token" = String), ("nacre-version" = i64))), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
+pub(crate) async fn delete(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let row = write_row(call, &table, key)?;
+    write(call, &table, row).await
+}
+
+fn write_row(call: &mut Call<'_>, table: &Arc<Table>, key: &str) -> Result<WriteRow> {
+    let settings = table.settings();
+    let key = call.path_key(key, schema(&settings))?;
+    let version = call.query.take_i64("version")?;
+    let expires_at = call.query.take_i64("expires_at")?;
+    call.finish_query()?;
+    Ok(WriteRow { key: Key::new(key.into_owned())?, value: None, version, expires_at })
+}
+
+async fn write(call: &mut Call<'_>, table: &Arc<Table>, row: WriteRow) -> Result<Answer> {
+    let options = call.write_options(table)?;
+    let written = table.write(vec![row], &options).await?;
+    let mut answer = Answer::empty(StatusCode::NO_CONTENT);
+    match written.outcomes.into_iter().next() {
+        Some(RowOutcome::Ok { version }) => answer.number(nacre_api::headers::VERSION, version),
+        Some(RowOutcome::Failed(error)) => return Err(error),
+        None => return Err(Error::unknown("the log gave no outcome for the row")),
+    }
+    call.app.metrics.rows_written.add(1);
+    answer.token(&written.token);
+    Ok(answer)
+}
+
+/// The visible versions of a key, newest first; both bounds are inclusive.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}/versions", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("since" = Option<i64>, Query), ("until" = Option<i64>, Query), ("limit" = Option<u32>, Query, description = "1,000 unless said, at most 10,000"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query)),
+    responses((status = 200, body = RowsPage, description = "The rows; none is no error.")))]
+pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let key = call.path_key(key, schema(&settings))?;
+    let options = call.read_options(&table)?;
+    let (since, until) = (call.query.take_i64("since")?, call.query.take_i64("until")?);
+    let limit = convert::page_size(call.query.take_u64("limit")?);
+    let (encoding, fields) = (call.value_encoding()?, call.query.take_text("fields")?);
+    call.finish_query()?;
+    let shape = ValueShape::new(encoding, fields.as_deref(), true)?;
+    let (found, receipt) =
+        table.versions(&key, since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX), limit, &options).await?;
+    let rows = found.iter().map(|found| (&key[..], found));
+    let body = convert::rows_page(rows, schema(&settings), &shape, None, receipt.edition)?;
+    let mut answer = Answer::bytes(nacre_api::JSON, body);
+    call.receipt(&mut answer, &receipt, found.len());
+    Ok(answer)
+}
+
+/// Every row of the key, where it lies, and why it is or is not the answer.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}:explain", tag = "Rows",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders),
+    responses((status = 200, body = ExplainBody, description = "In falling rank.")))]
+pub(crate) async fn explain(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
+    let table = call.table(ns, table).await?;
+    let settings = table.settings();
+    let key = call.path_key(key, schema(&settings))?;
+    let options = call.read_options(&table)?;
+    call.finish_query()?;
+    let explanation = table.explain(&key, &options).await?;
+    Ok(Answer::json(StatusCode::OK, &convert::explanation(explanation)))
+}

@@ -1,0 +1,69 @@
+//! Tables.
+
+use http::StatusCode;
+use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsBody, TablesBody};
+use nacre_engine::Created;
+use nacre_types::{NamespaceName, Result, TableName};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::convert;
+
+/// The tables of a namespace, by name.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables", tag = "Tables",
+    params(("ns" = String, Path), ("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
+    responses((status = 200, body = TablesBody, description = "A page of them."), (status = 404, body = Problem, content_type = "application/problem+json", description = "namespace-not-found")))]
+pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
+    let page = convert::ListPage::take(call)?;
+    let mut tables = call.app.node.tables(&NamespaceName::new(ns)?).await?;
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    let (tables, next_page_token) =
+        page.cut(tables, |table| table.name.as_str().as_bytes().to_vec(), convert::table_summary);
+    Ok(Answer::json(StatusCode::OK, &TablesBody { tables, next_page_token }))
+}
+
+/// A table described: its settings and its state.
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
+    responses((status = 200, body = TableDescription, description = "Settings and state."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found or namespace-not-found")))]
+pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    call.finish_query()?;
+    let info = call.table(ns, table).await?.info();
+    Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
+}
+
+/// Creates a table.
+#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body = CreateTableBody,
+    responses((status = 201, body = TableDescription, description = "Made."), (status = 200, body = TableDescription, description = "There already, and equal."), (status = 409, body = Problem, content_type = "application/problem+json", description = "There already, and different; or the name is not free yet (Retry-After).")))]
+pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    call.finish_query()?;
+    let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
+    let body: CreateTableBody = nacre_api::from_json(&call.json_body().await?)?;
+    let settings = body.settings(None)?;
+    let split_at = convert::split_points(&body.split_at, &settings.key_schema())?;
+    let created = call.app.node.create_table(&namespace, &name, settings, split_at).await?;
+    let status = if matches!(created, Created::New(_)) { StatusCode::CREATED } else { StatusCode::OK };
+    let info = created.into_inner().info();
+    Ok(Answer::json(status, &convert::table(ns, table, info, call.now_micros)))
+}
+
+/// Changes settings by a merge patch (RFC 7396): members replace, `null` brings the default back.
+#[utoipa::path(patch, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body(content = TableSettingsBody, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = TableDescription, description = "Changed."), (status = 409, body = Problem, content_type = "application/problem+json", description = "This setting cannot change so."), (status = 422, body = Problem, content_type = "application/problem+json", description = "settings-invalid")))]
+pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    call.finish_query()?;
+    let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
+    let patch = call.json_body().await?;
+    let current = call.app.node.table(&namespace, &name).await?.settings();
+    let settings = nacre_api::merge_patch(&current, &patch)?;
+    let info = call.app.node.update_table(&namespace, &name, settings).await?.info();
+    Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
+}
+
+/// Drops a table. The name is free again once every dispatcher knows; until then creating it answers 409 with Retry-After.
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
+    responses((status = 204, description = "Dropped."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found")))]
+pub(crate) async fn delete(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
+    call.finish_query()?;
+    call.app.node.drop_table(&NamespaceName::new(ns)?, &TableName::new(table)?).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}

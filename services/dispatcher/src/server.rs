@@ -1,0 +1,113 @@
+//! Binding, accepting and draining.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nacre_engine::Node;
+use nacre_runtime::{Context, Shutdown};
+use nacre_types::{Error, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::connection::Connections;
+use crate::service::App;
+
+/// A server that is bound and not yet serving, so that its address can be told first.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+/// Binds and serves until `shutdown` is requested and requests in flight have finished, or their time is over.
+///
+/// # Errors
+/// As [`Server::bind`].
+pub async fn run(config: Config, node: Arc<Node>, ctx: Context, shutdown: Shutdown) -> Result<()> {
+    Server::bind(config, node, ctx).await?.serve(shutdown).await;
+    Ok(())
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// `Invalid` (`listen`) where the address cannot be bound, or lies beyond loopback without `anonymous`.
+    pub async fn bind(config: Config, node: Arc<Node>, ctx: Context) -> Result<Self> {
+        if !config.listen.ip().is_loopback() && !config.anonymous {
+            return Err(Error::invalid(format!(
+                "refusing to listen on {} without authentication: everyone who reaches it could read and write \
+                 everything; listen on 127.0.0.1, or say --anonymous",
+                config.listen
+            ))
+            .with_code("listen"));
+        }
+        let failed = |error: std::io::Error| {
+            Error::invalid(format!("cannot listen on {}: {error}", config.listen)).with_code("listen")
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, app: Arc::new(App::new(config, node, ctx)) })
+    }
+
+    /// Where it listens: with the port that was found if none was given.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`: then nothing more is accepted, requests in flight finish, and what is left after
+    /// `drain_timeout` is cut off.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { listener, address, app } = self;
+        tracing::info!(%address, "listening");
+        let most = app.config.max_connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let slots = Arc::new(Semaphore::new(most));
+        let cut = CancellationToken::new();
+        let connections = Connections::new(app.clone(), shutdown.clone(), cut.clone());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => match slots.clone().try_acquire_owned() {
+                    Ok(slot) => connections.spawn(stream, slot),
+                    Err(_) => refuse(&stream, &app),
+                },
+                Err(error) => {
+                    // Mostly too many open files: let some close.
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        app.drain();
+        // Every connection holds a slot until its end.
+        let all = slots.acquire_many(most as u32);
+        if tokio::time::timeout(app.config.drain_timeout, all).await.is_err() {
+            tracing::warn!(
+                left = most - slots.available_permits(),
+                "cutting off connections that did not finish"
+            );
+            cut.cancel();
+            let _ = tokio::time::timeout(Duration::from_secs(1), slots.acquire_many(most as u32)).await;
+        }
+        tracing::info!(%address, "stopped");
+    }
+}
+
+/// Says why, if the socket takes it at once, and closes.
+fn refuse(stream: &TcpStream, app: &App) {
+    app.metrics.connections_refused.add(1);
+    let _ = stream.try_write(
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
+        {\"type\":\"/errors/overloaded\",\"title\":\"Overloaded\",\"status\":503,\"detail\":\"the limit max_connections is reached\",\
+        \"instance\":\"\",\"kind\":\"overloaded\",\"retryable\":true,\"applied\":\"no\"}",
+    );
+}
