@@ -345,7 +345,7 @@ fn bounds(ends: &[[u8; 4]], i: usize) -> (usize, usize) {
 
 /// The first eight bytes as a number that orders as they do; a shorter key is padded with zeros.
 #[inline]
-fn head(key: &[u8]) -> u64 {
+pub(crate) fn head(key: &[u8]) -> u64 {
     match key.first_chunk() {
         Some(eight) => u64::from_be_bytes(*eight),
         None => {

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! It is used as it lies: decoding checks it once and remembers where the sections begin, so that an index costs its
-//! bytes and nothing else in memory. A page's range is (end of the page before in its run, or the base) to its own end:
+//! bytes in memory and eight more a block ([`super::keys::Heads`]). A page's range is (end of the page before in its run, or the base) to its own end:
 //! four bytes a page for files of any size. About 0.3 bytes a row for keys of 16 bytes and blocks of 128 rows, and 1.2
 //! for the filter.
 

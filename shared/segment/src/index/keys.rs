@@ -6,7 +6,12 @@
 //! last (smaller) key agree with what is sought. An entry that shares more than that with the last one differs from the
 //! sought key where the last one did, so it is smaller too; one that shares less went up where the last one still
 //! agreed, so it is larger; only at equality are bytes compared.
+//!
+//! Most searches never come that far. Decoding puts every key together once, and keeps of each the eight bytes behind
+//! the prefix that all of them share ([`Heads`], as in a block): eight bytes a block in memory, and a search is a
+//! binary one over numbers. Only where the sought key's head equals one of them are keys compared.
 
+use crate::block::head;
 use crate::page::put_varint;
 use std::cmp::Ordering;
 
@@ -114,19 +119,23 @@ impl<'a> Keys<'a> {
         Some(key)
     }
 
-    /// Whether every entry is whole, rises or repeats, has at most `most` bytes and stands where the restarts say.
-    pub(super) fn is_sound(&self, most: usize) -> bool {
+    /// Checks that every entry is whole, rises or repeats, has at most `most` bytes and stands where the restarts say;
+    /// answers what a search begins with, `None` if anything is wrong.
+    pub(super) fn check(&self, most: usize) -> Option<Heads> {
+        let (first, last) = (self.get(0)?, self.get(self.count.checked_sub(1)?)?);
+        let common = common(&first, &last);
+        let mut heads = Vec::with_capacity(self.count);
         let mut rest = self.data;
         let mut last = Vec::new();
         for n in 0..self.count {
             let at = (self.data.len() - rest.len()) as u32;
             if n % RESTART == 0 && self.restarts.get(n / RESTART) != Some(&at.to_le_bytes()) {
-                return false;
+                return None;
             }
-            let Some((shared, suffix)) = take_entry(&mut rest) else { return false };
+            let (shared, suffix) = take_entry(&mut rest)?;
             let restart = n % RESTART == 0;
             if shared > last.len() || (restart && shared != 0) || shared + suffix.len() > most {
-                return false;
+                return None;
             }
             // Below: the shared part must be all that is shared, or the walk of `search` would be led astray.
             let before = last.get(shared..).unwrap_or_default();
@@ -137,12 +146,41 @@ impl<'a> Keys<'a> {
                 (None, _) => true,
             };
             if !rises || (n == 0 && suffix.is_empty()) {
-                return false;
+                return None;
             }
             last.truncate(shared);
             last.extend_from_slice(suffix);
+            heads.push(head(last.get(common..)?));
         }
-        rest.is_empty()
+        let prefix = first.get(..common)?.to_vec();
+        rest.is_empty().then_some(Heads { prefix, heads })
+    }
+}
+
+/// What decides most searches: the eight bytes of every key behind the prefix that all share.
+#[derive(Debug)]
+pub(super) struct Heads {
+    prefix: Vec<u8>,
+    heads: Vec<u64>,
+}
+
+impl Heads {
+    /// As [`Keys::lower_bound`]; `keys` are the ones that the heads are of.
+    #[inline]
+    pub(super) fn lower_bound(&self, keys: &Keys<'_>, key: &[u8]) -> (usize, bool) {
+        let Some((before, rest)) = key.split_at_checked(self.prefix.len()).filter(|(b, _)| *b == self.prefix)
+        else {
+            return (if key < &self.prefix[..] { 0 } else { self.heads.len() }, false);
+        };
+        debug_assert_eq!(before.len(), self.prefix.len());
+        let sought = head(rest);
+        let first = self.heads.partition_point(|head| *head < sought);
+        if self.heads.get(first) == Some(&sought) { keys.lower_bound(key) } else { (first, false) }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.prefix.len() + self.heads.len() * size_of::<u64>()
     }
 }
 

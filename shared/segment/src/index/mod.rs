@@ -14,11 +14,12 @@ use crate::error::corrupt_index;
 use crate::filter;
 use bytes::Bytes;
 use format::{COLUMNS, Header, Sections};
-use keys::Keys;
 pub(crate) use keys::common;
+use keys::{Heads, Keys};
 use nacre_types::{Result, limits};
 use smallvec::SmallVec;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Ranges of one block that lie no further apart than this are fetched by one GET. An object store's first byte takes
 /// about as long as this many bytes; a GET more costs money, bytes within a region do not. A native block always lies
@@ -37,6 +38,7 @@ pub struct SegmentIndex {
     bytes: Bytes,
     header: Header,
     sections: Sections,
+    heads: Arc<Heads>,
 }
 
 /// Where one block's pages lie.
@@ -64,7 +66,11 @@ impl SegmentIndex {
         if sections.total != bytes.len() {
             return Err(corrupt_index(format!("{} bytes instead of {}", bytes.len(), sections.total)));
         }
-        let index = Self { bytes, header, sections };
+        let (restarts, data) = (bytes.get(sections.restarts.clone()), bytes.get(sections.keys.clone()));
+        let restarts = restarts.unwrap_or_default().as_chunks::<4>().0;
+        let keys = Keys { restarts, data: data.unwrap_or_default(), count: header.blocks as usize };
+        let heads = keys.check(limits::KEY_BYTES).ok_or_else(|| corrupt_index("its keys do not rise"))?;
+        let index = Self { bytes, header, sections, heads: Arc::new(heads) };
         index.check()?;
         Ok(index)
     }
@@ -85,9 +91,6 @@ impl SegmentIndex {
         }
         if sum != self.header.rows {
             return Err(corrupt_index(format!("blocks of {sum} rows, {} in all", self.header.rows)));
-        }
-        if !self.keys().is_sound(limits::KEY_BYTES) {
-            return Err(corrupt_index("its keys do not rise"));
         }
         let mut last = None;
         for run in 0..self.header.runs as usize {
@@ -155,7 +158,7 @@ impl SegmentIndex {
     /// The blocks that may hold rows of `key`: none, one, or several neighbours when many versions span blocks.
     pub fn blocks_of(&self, key: &[u8]) -> Range<u32> {
         let keys = self.keys();
-        let (first, equal) = keys.lower_bound(key);
+        let (first, equal) = self.heads.lower_bound(&keys, key);
         if equal {
             first as u32 - u32::from(self.continues(first))..keys.upper_bound(key) as u32
         } else {
@@ -165,7 +168,7 @@ impl SegmentIndex {
 
     /// The first block that may hold a key not below `start`; a scan goes on from it to [`SegmentIndex::block_count`].
     pub fn blocks_from(&self, start: &[u8]) -> u32 {
-        let (first, equal) = self.keys().lower_bound(start);
+        let (first, equal) = self.heads.lower_bound(&self.keys(), start);
         let back = if equal { self.continues(first) } else { first > 0 };
         (first - usize::from(back)) as u32
     }
@@ -201,7 +204,7 @@ impl SegmentIndex {
 
     /// Bytes of memory that it occupies.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Self>()
+        self.bytes.len() + size_of::<Self>() + self.heads.heap_bytes()
     }
 
     /// Where the pages of block `n` lie.

@@ -1,6 +1,7 @@
 //! The segment format from outside: what is written is read, by nacre and by others, and nothing hostile gets through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod encodings;
 mod foreign;
 mod golden;
 mod hostile;
