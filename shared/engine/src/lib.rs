@@ -34,5 +34,6 @@ pub use options::{
     WriteRow, Written,
 };
 pub use output::{Built, SegmentSink};
+pub use segment_rows::SegmentRows;
 pub use table::Table;
 pub use token::SessionToken;

@@ -16,7 +16,7 @@ const READ_BYTES: u64 = 1 << 20;
 const READ_BLOCKS: u32 = 256;
 
 /// The rows of a segment. Lives on a thread that may block: it waits for the store by itself.
-pub(crate) struct SegmentRows {
+pub struct SegmentRows {
     reader: Reader,
     blocks: VecDeque<Block>,
     at: usize,
@@ -57,8 +57,24 @@ impl SegmentRows {
     }
 
     /// Reads the first rows. Call it on the thread that will use the rows.
-    pub(crate) fn start(mut self) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub fn start(mut self) -> Result<Self> {
         self.fill()?;
+        Ok(self)
+    }
+
+    /// As [`SegmentRows::start`], from the first row behind `key` on.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub fn start_behind(mut self, key: &[u8]) -> Result<Self> {
+        self.reader.next = self.reader.index.blocks_from(key);
+        self.fill()?;
+        while self.peek().is_some_and(|row| row.key <= key) {
+            self.advance()?;
+        }
         Ok(self)
     }
 

@@ -25,7 +25,7 @@ impl Table {
         let load = find(&manifest, id)?;
         let status = match load.state {
             Stored::Open => LoadStatus::default(),
-            _ => self.load_status(id).await?,
+            _ => self.told_load_status(id).await?,
         };
         let report = self.load_report(load).await?;
         let state = match load.state {
@@ -110,7 +110,11 @@ impl Table {
         status::decode(&object.bytes, "list of a load's files").map(Some)
     }
 
-    async fn load_status(&self, id: LoadId) -> Result<LoadStatus> {
+    /// What the load's loader told last.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn told_load_status(&self, id: LoadId) -> Result<LoadStatus> {
         match self.shared.catalog.record(&status_record(id)).await? {
             Some((bytes, _)) => status::decode(&bytes, "progress of a load"),
             None => Ok(LoadStatus::default()),

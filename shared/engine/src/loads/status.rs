@@ -25,6 +25,8 @@ pub struct LoadStatus {
     pub preparing: bool,
     /// The counters.
     pub progress: LoadProgress,
+    /// The object that says what is done, for a loader that takes over.
+    pub checkpoint: Option<String>,
 }
 
 /// A pinned file of a load.

@@ -126,6 +126,14 @@ impl Table {
         Ok(path)
     }
 
+    /// The rows of a run that a load has written. Where a run holds no place, all rows have the same.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn open_run(&self, run: &Segment) -> Result<crate::SegmentRows> {
+        crate::SegmentRows::open(&self.shared, self.id(), run, nacre_types::Place::MIN).await
+    }
+
     async fn put_report(&self, load: &Load, report: &LoadReport) -> Result<String> {
         let unique = self.shared.ctx.ids.random_u128();
         let path =

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use nacre_manifest::{Change, Manifest, SetSettings};
+use nacre_store::ObjectStore;
 use nacre_types::{Error, Offset, PartitionId, Result, Seq, TableId, TableSettings};
 use parking_lot::Mutex;
 
@@ -57,6 +58,11 @@ impl Table {
     /// The table's id.
     pub fn id(&self) -> TableId {
         self.id
+    }
+
+    /// The object store that holds it.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.shared.store
     }
 
     /// Its settings now.

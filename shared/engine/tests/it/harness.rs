@@ -35,7 +35,8 @@ impl Harness {
         let ctx = Context::for_tests(seed);
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
-        let log = Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
+        let log =
+            Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
         let cache = CacheConfig { memory_bytes: 64 << 20, index_bytes: 16 << 20, disk: None };
         let node = Node::open(&ctx, store.clone(), catalog, log, cache, config).await.unwrap();
         node.wait_ready().await.unwrap();
@@ -71,7 +72,12 @@ impl Harness {
         }
     }
 
-    pub(crate) async fn scan(&self, table: &Arc<Table>, range: KeyRange, reverse: bool) -> Vec<(String, String)> {
+    pub(crate) async fn scan(
+        &self,
+        table: &Arc<Table>,
+        range: KeyRange,
+        reverse: bool,
+    ) -> Vec<(String, String)> {
         let request = ScanRequest {
             range,
             reverse,

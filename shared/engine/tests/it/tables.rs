@@ -28,7 +28,8 @@ async fn a_dropped_name_is_gone_and_not_free_at_once() {
     put(&table, vec![row("k", Some("v"), None)]).await;
     harness.node.drop_table(&namespace, &name).await.unwrap();
     assert_eq!(harness.node.table(&namespace, &name).await.unwrap_err().code(), "table-not-found");
-    let refused = harness.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await.unwrap_err();
+    let refused =
+        harness.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await.unwrap_err();
     assert_eq!(refused.code(), "name-not-free-yet");
     assert!(refused.retry_after_ms().is_some());
     let late = table.write(vec![row("k", Some("w"), None)], &nacre_engine::WriteOptions::default()).await;

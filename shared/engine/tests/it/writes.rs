@@ -59,14 +59,18 @@ async fn compaction_changes_no_answer_and_keeps_segments_few() {
     let harness = Harness::memory().await;
     let table = harness.table("t", TableSettings { max_versions: 0, ..TableSettings::default() }).await;
     for round in 0..40 {
-        let rows = (0..50).map(|i| row(&format!("k{:03}", (i * 7 + round) % 100), Some(&format!("{round}-{i}")), None));
+        let rows = (0..50)
+            .map(|i| row(&format!("k{:03}", (i * 7 + round) % 100), Some(&format!("{round}-{i}")), None));
         put(&table, rows.collect()).await;
         harness.node.flush(P0, FlushMode::All).await.unwrap();
         let before = harness.scan(&table, KeyRange::all(), false).await;
         let versions = table.versions(b"k007", i64::MIN, i64::MAX, 1_000, &harness.read()).await.unwrap().0;
         while table.compact_once().await.unwrap().is_some() {}
         assert_eq!(harness.scan(&table, KeyRange::all(), false).await, before, "round {round}");
-        assert_eq!(table.versions(b"k007", i64::MIN, i64::MAX, 1_000, &harness.read()).await.unwrap().0, versions);
+        assert_eq!(
+            table.versions(b"k007", i64::MIN, i64::MAX, 1_000, &harness.read()).await.unwrap().0,
+            versions
+        );
     }
     assert!(choose_compaction(&table.manifest()).is_none());
     assert!(table.info().segments <= 12, "{} segments", table.info().segments);
@@ -94,15 +98,20 @@ async fn two_processes_on_one_store_see_each_others_writes() {
         let value = round.to_string();
         let (writer, harness, reader) =
             if round % 2 == 0 { (&table_one, &two, &table_two) } else { (&table_two, &one, &table_one) };
-        let written = writer.write(vec![row("k", Some(&value), None)], &WriteOptions::default()).await.unwrap();
+        let written =
+            writer.write(vec![row("k", Some(&value), None)], &WriteOptions::default()).await.unwrap();
         let mut options = harness.read();
         options.session = Some(written.token.clone());
         options.consistency = Some(Consistency::Session);
-        let Lookup::Found(found) = reader.get(b"k", &options).await.unwrap().0 else { panic!("round {round}") };
+        let Lookup::Found(found) = reader.get(b"k", &options).await.unwrap().0 else {
+            panic!("round {round}")
+        };
         assert_eq!(crate::harness::text(&found), value);
         options.session = None;
         options.consistency = Some(Consistency::Strong);
-        let Lookup::Found(found) = reader.get(b"k", &options).await.unwrap().0 else { panic!("round {round}") };
+        let Lookup::Found(found) = reader.get(b"k", &options).await.unwrap().0 else {
+            panic!("round {round}")
+        };
         assert_eq!(crate::harness::text(&found), value);
         if round % 3 == 0 {
             let flusher = if round % 2 == 0 { &one } else { &two };

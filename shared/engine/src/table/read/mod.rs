@@ -165,31 +165,33 @@ impl Table {
     pub async fn explain(self: &Arc<Self>, key: &[u8], options: &ReadOptions) -> Result<Explanation> {
         Key::check(key)?;
         self.reach(options, Some(key)).await?;
-        let mut manifest = nacre_types::Seq(0);
-        let answer: Result<(Vec<ExplainedRow>, Receipt)> = read!(self, options, |view, lens, fetcher| {
-            manifest = view.manifest.seq();
-            let mut places = Vec::new();
-            let gathered = gather(&mut fetcher, &view, &lens, key, |lies| {
-                places.push(match lies {
-                    Lies::Tail(partition, row) => match row.rank.place.origin() {
-                        nacre_types::Origin::Streamed(_, offset) => {
-                            RowPlace::Tail { partition, offset, index: row.rank.index }
-                        }
-                        nacre_types::Origin::Loaded(_) => RowPlace::Tail {
-                            partition,
-                            offset: nacre_types::Offset(0),
-                            index: row.rank.index,
+        let answer: Result<((Vec<ExplainedRow>, nacre_types::Seq), Receipt)> =
+            read!(self, options, |view, lens, fetcher| {
+                let manifest = view.manifest.seq();
+                let mut places = Vec::new();
+                let gathered = gather(&mut fetcher, &view, &lens, key, |lies| {
+                    places.push(match lies {
+                        Lies::Tail(partition, row) => match row.rank.place.origin() {
+                            nacre_types::Origin::Streamed(_, offset) => {
+                                RowPlace::Tail { partition, offset, index: row.rank.index }
+                            }
+                            nacre_types::Origin::Loaded(_) => RowPlace::Tail {
+                                partition,
+                                offset: nacre_types::Offset(0),
+                                index: row.rank.index,
+                            },
                         },
-                    },
-                    Lies::Segment(segment, block) => {
-                        RowPlace::Segment { segment: segment.id(), block, load: segment.layer().load() }
-                    }
-                });
-            })
-            .await;
-            gathered.map(|gathered| explain_rows(gathered, places, rules(&view, &lens, options.now_micros)))
-        });
-        let (rows, receipt) = answer?;
+                        Lies::Segment(segment, block) => {
+                            RowPlace::Segment { segment: segment.id(), block, load: segment.layer().load() }
+                        }
+                    });
+                })
+                .await;
+                gathered.map(|gathered| {
+                    (explain_rows(gathered, places, rules(&view, &lens, options.now_micros)), manifest)
+                })
+            });
+        let ((rows, manifest), receipt) = answer?;
         Ok(Explanation { rows, edition: receipt.edition, manifest })
     }
 

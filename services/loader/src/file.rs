@@ -1,0 +1,181 @@
+//! One file of a load: proved and adopted, or read and cut into sorted buffers.
+
+use std::sync::Arc;
+
+use nacre_engine::{LoadError, LoadFile, PinnedFile};
+use nacre_manifest::Manifest;
+use nacre_segment::foreign::{
+    Adopted, Caps, ForeignReader, LoadColumns, ProveOptions, ReadAt, ReadRequest, Verdict, prove_with,
+};
+use nacre_types::{Error, ErrorKind, KeySchema, Result, TableSettings, limits};
+use tokio::sync::mpsc;
+
+use crate::sort::SortBuffer;
+use crate::source::folder_columns;
+
+/// What a table and a load ask of every row.
+#[derive(Debug, Clone)]
+pub(crate) struct RowRules {
+    pub(crate) columns: LoadColumns,
+    pub(crate) key: KeySchema,
+    /// The load's version, for rows without one.
+    pub(crate) version: Option<i64>,
+    pub(crate) settings: TableSettings,
+    /// The log's time when the load began.
+    pub(crate) begun_at: i64,
+    /// Versions below this are refused.
+    pub(crate) late_below: i64,
+    /// Versions below this are hidden by a floor from the start.
+    pub(crate) hidden_below: i64,
+}
+
+impl RowRules {
+    pub(crate) fn late_below(manifest: &Manifest, begun_at: i64, lateness: Option<i64>) -> i64 {
+        lateness.map_or(i64::MIN, |limit| begun_at.saturating_sub(limit)).max(manifest.late_below())
+    }
+
+    fn check_version(&self, version: i64) -> Result<()> {
+        if version < self.late_below {
+            return Err(Error::invalid(format!(
+                "version {version} is older than the table's max_lateness allows; the oldest is {}",
+                self.late_below
+            ))
+            .with_code("version-late"));
+        }
+        self.settings.check_version(version, self.begun_at)
+    }
+}
+
+/// What is to be done with a file.
+pub(crate) enum Outcome {
+    Adopt(Box<Adopted>),
+    Rewrite { reason: String, hint: String },
+}
+
+/// Looks at a file. Runs on a thread that may block.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn look(source: &Arc<dyn ReadAt>, name: &str, rules: &RowRules) -> Result<Outcome> {
+    let options =
+        ProveOptions { key: rules.key.clone(), version: rules.version, folder_columns: folder_columns(name) };
+    if rules.columns.pack.is_some() || rules.columns.delete.is_some() {
+        return Ok(Outcome::Rewrite {
+            reason: "the load packs columns or names a delete column".to_owned(),
+            hint: "write the columns key, value, version and expires_at yourself, a null value for a delete"
+                .to_owned(),
+        });
+    }
+    match prove_with(source, &rules.columns, &Caps::default(), &options)? {
+        Verdict::Adopt(adopted) => {
+            rules.check_version(adopted.summary.min_version)?;
+            rules.check_version(adopted.summary.max_version)?;
+            Ok(Outcome::Adopt(adopted))
+        }
+        Verdict::Rewrite { reason, hint } => Ok(Outcome::Rewrite { reason, hint }),
+    }
+}
+
+/// What reading a file came to.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) rows: u64,
+    pub(crate) hidden: u64,
+    pub(crate) errors: Vec<LoadError>,
+    pub(crate) error_count: u64,
+}
+
+/// A buffer that is full, and how many rows of the file have been read when everything up to it is in runs.
+pub(crate) struct Filled {
+    pub(crate) buffer: SortBuffer,
+    pub(crate) rows_read: u64,
+}
+
+/// Reads the rows of a file behind the first `skip` into buffers, which come from `empty` and go to `filled`. Runs on
+/// a thread that may block.
+///
+/// # Errors
+/// What is wrong with the file as a whole; rows that are wrong are counted and told in the answer.
+pub(crate) fn read(
+    source: Arc<dyn ReadAt>,
+    name: &str,
+    rules: &RowRules,
+    skip: u64,
+    empty: &mut mpsc::Receiver<SortBuffer>,
+    filled: &mpsc::Sender<Filled>,
+) -> Result<Read> {
+    let request = ReadRequest {
+        columns: rules.columns.clone(),
+        key: rules.key.clone(),
+        folder_columns: folder_columns(name),
+    };
+    let given_up = || Error::unavailable("the load was given up").with_code("load-given-up");
+    let mut reader = ForeignReader::open_with(source, &request, &Caps::default())?;
+    if !reader.has_versions() && rules.version.is_none() {
+        return Err(Error::invalid(
+            "the file has no version column and the load no version; name one in columns.version or give a version",
+        )
+        .with_code("load-version"));
+    }
+    let mut buffer = empty.blocking_recv().ok_or_else(given_up)?;
+    let mut read = Read::default();
+    while let Some(batch) = reader.next_batch()? {
+        for problem in batch.problems() {
+            tell(&mut read, name, Some(problem.row), problem.column.clone(), problem.detail.clone());
+        }
+        read.error_count += batch.problem_count().saturating_sub(batch.problems().len() as u64);
+        for row in batch.rows() {
+            read.rows += 1;
+            let version = row.version.or(rules.version).unwrap_or(0);
+            if version < rules.hidden_below {
+                read.hidden += 1;
+            }
+            if row.file_row < skip {
+                continue;
+            }
+            if let Err(error) = rules.check_version(version) {
+                tell(
+                    &mut read,
+                    name,
+                    Some(row.file_row),
+                    rules.columns.version.clone(),
+                    error.detail().to_owned(),
+                );
+                continue;
+            }
+            buffer.push(row.key, version, row.expires_at, row.value);
+            if buffer.is_full() {
+                let rows_read = row.file_row + 1;
+                filled.blocking_send(Filled { buffer, rows_read }).map_err(|_| given_up())?;
+                buffer = empty.blocking_recv().ok_or_else(given_up)?;
+            }
+        }
+        if read.error_count > 0 {
+            // Nothing of it will be used; what is left is read only to tell all errors.
+            buffer.clear();
+        }
+    }
+    filled.blocking_send(Filled { buffer, rows_read: u64::MAX }).map_err(|_| given_up())?;
+    Ok(read)
+}
+
+fn tell(read: &mut Read, file: &str, row: Option<u64>, column: Option<String>, detail: String) {
+    read.error_count += 1;
+    if read.errors.len() < limits::LOAD_ERRORS {
+        read.errors.push(LoadError { file: file.to_owned(), row, column, detail });
+    }
+}
+
+/// Whether an error says that the file, not the world, is wrong.
+pub(crate) fn is_the_files_fault(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Conflict
+    )
+}
+
+/// A file's line in the report.
+pub(crate) fn report(file: &PinnedFile, rows: u64, outcome: &str, why: Option<(String, String)>) -> LoadFile {
+    let (reason, hint) = why.unzip();
+    LoadFile { file: file.name.clone(), rows, bytes: file.bytes, outcome: outcome.to_owned(), reason, hint }
+}

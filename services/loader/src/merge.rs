@@ -1,0 +1,123 @@
+//! Runs become the load's segments: one merge over all of them, one row per key and version.
+
+use nacre_engine::rows::merge::Merge;
+use nacre_engine::{OnDuplicate, SegmentRows, SegmentSink};
+use nacre_segment::SegmentRow;
+use nacre_types::{Error, Result};
+
+/// Lets one row of each key and version through.
+pub(crate) struct Unique {
+    on_duplicate: OnDuplicate,
+    key: Vec<u8>,
+    version: i64,
+    expires_at: Option<i64>,
+    value: Option<Vec<u8>>,
+    any: bool,
+}
+
+impl Unique {
+    pub(crate) fn new(on_duplicate: OnDuplicate) -> Self {
+        Self { on_duplicate, key: Vec::new(), version: 0, expires_at: None, value: None, any: false }
+    }
+
+    /// Whether the row is the first of its key and version. Rows must come in order.
+    ///
+    /// # Errors
+    /// `Invalid` (`load-duplicate`) for one that differs from an earlier one of its key and version, unless any may win.
+    pub(crate) fn admits(&mut self, row: &SegmentRow<'_>) -> Result<bool> {
+        if self.any && row.version == self.version && row.key == self.key {
+            let is_same = row.expires_at == self.expires_at && row.value == self.value.as_deref();
+            if !is_same && self.on_duplicate == OnDuplicate::Fail {
+                return Err(Error::invalid(format!(
+                    "key b\"{}\" is there twice with version {} and different values; set on_duplicate to \"any\" if \
+                     either may win",
+                    row.key.escape_ascii(),
+                    row.version
+                ))
+                .with_code("load-duplicate"));
+            }
+            return Ok(false);
+        }
+        self.any = true;
+        self.key.clear();
+        self.key.extend_from_slice(row.key);
+        self.version = row.version;
+        self.expires_at = row.expires_at;
+        match (row.value, &mut self.value) {
+            (Some(value), Some(held)) => {
+                held.clear();
+                held.extend_from_slice(value);
+            }
+            (value, held) => *held = value.map(<[u8]>::to_vec),
+        }
+        Ok(true)
+    }
+}
+
+/// Merges runs, from behind `behind` on, into `sink`.
+///
+/// # Errors
+/// Those of [`Unique::admits`], the runs and the sink.
+pub(crate) fn merge(
+    runs: Vec<SegmentRows>,
+    behind: Option<&[u8]>,
+    on_duplicate: OnDuplicate,
+    mut sink: SegmentSink<'_>,
+) -> Result<()> {
+    let mut sources = Vec::with_capacity(runs.len());
+    for run in runs {
+        sources.push(match behind {
+            Some(key) => run.start_behind(key)?,
+            None => run.start()?,
+        });
+    }
+    let mut rows = Merge::new(sources);
+    let mut unique = Unique::new(on_duplicate);
+    while let Some(row) = rows.peek() {
+        let out = SegmentRow {
+            key: row.key,
+            version: row.version,
+            place: None,
+            expires_at: row.expires_at,
+            value: row.value,
+        };
+        if unique.admits(&out)? {
+            sink.push(&out)?;
+        }
+        rows.advance()?;
+    }
+    sink.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<'a>(key: &'a str, version: i64, value: Option<&'a str>) -> SegmentRow<'a> {
+        SegmentRow {
+            key: key.as_bytes(),
+            version,
+            place: None,
+            expires_at: None,
+            value: value.map(str::as_bytes),
+        }
+    }
+
+    #[test]
+    fn equal_rows_become_one_and_different_ones_are_told() {
+        let mut unique = Unique::new(OnDuplicate::Fail);
+        assert!(unique.admits(&row("a", 2, Some("x"))).unwrap());
+        assert!(!unique.admits(&row("a", 2, Some("x"))).unwrap());
+        assert!(unique.admits(&row("a", 1, Some("x"))).unwrap());
+        let error = unique.admits(&row("a", 1, None)).unwrap_err();
+        assert_eq!(error.code(), "load-duplicate");
+        assert!(unique.admits(&row("b", 1, None)).unwrap());
+    }
+
+    #[test]
+    fn any_may_win_where_that_is_said() {
+        let mut unique = Unique::new(OnDuplicate::Any);
+        assert!(unique.admits(&row("a", 1, Some("x"))).unwrap());
+        assert!(!unique.admits(&row("a", 1, Some("y"))).unwrap());
+    }
+}
