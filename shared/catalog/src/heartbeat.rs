@@ -73,6 +73,8 @@ pub struct Registration {
     config: HeartbeatConfig,
     renewals: OwnRenewals,
     watched: HashMap<ProcessId, Stillness<u64>>,
+    /// A read showed the list without this process, and the caller has not been told yet.
+    was_dead: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Registration {
             config,
             renewals: OwnRenewals::new(),
             watched: HashMap::new(),
+            was_dead: false,
         };
         let beat = this.beat().await?;
         Ok((this, Beat { was_dead: false, ..beat }))
@@ -154,7 +157,10 @@ impl Registration {
         self.counter += 1;
         let own = Entry { process: self.own.clone(), counter: self.counter };
         let dead = self.dead();
+        // Seen by any read: an attempt that nobody knows of may have brought the entry back before the next one.
+        let mut absent = false;
         let change = |mut entries: Vec<Entry>| {
+            absent |= !entries.iter().any(|entry| entry.process.id == own.process.id);
             // A dead one that has moved since is not dead any more.
             entries
                 .retain(|it| it.process.id != own.process.id && !dead.contains(&(it.process.id, it.counter)));
@@ -162,9 +168,11 @@ impl Registration {
             entries.sort_unstable_by_key(|entry| entry.process.id);
             entries
         };
-        let (before, after) = self.change(change).await?;
+        let changed = self.change(change).await;
+        self.was_dead |= absent;
+        let after = changed?;
+        let was_dead = std::mem::take(&mut self.was_dead);
         self.renewals.succeeded();
-        let was_dead = !before.iter().any(|entry| entry.process.id == self.own.id);
         self.watch(&after);
         let dead = self.dead();
         let others = after.into_iter().filter(|entry| {
@@ -187,23 +195,20 @@ impl Registration {
         .map(|_| ())
     }
 
-    /// Replaces the list by its change until it is known to be so; answers it before and after. The change is one that
-    /// may be made twice.
-    async fn change(&self, change: impl Fn(Vec<Entry>) -> Vec<Entry>) -> Result<(Vec<Entry>, Vec<Entry>)> {
+    /// Replaces the list by its change until it is known to be so; answers the new list. The change is one that may be
+    /// made twice.
+    async fn change(&self, mut change: impl FnMut(Vec<Entry>) -> Vec<Entry> + Send) -> Result<Vec<Entry>> {
         let mut backoff = Backoff::new(Duration::from_millis(5), self.config.every / 10);
-        // An attempt that nobody knows of may have landed: what the list held before it is what counts.
-        let mut first: Option<Vec<Entry>> = None;
         for _ in 0..ATTEMPTS {
             let (entries, tag) = match self.catalog.record(RECORD).await? {
                 Some((bytes, tag)) => (decode(bytes)?, Some(tag)),
                 None => (Vec::new(), None),
             };
-            let before = first.get_or_insert_with(|| entries.clone()).clone();
             let after = change(entries);
-            match self.catalog.put_record(RECORD, tag.as_ref(), encode(&after)).await? {
-                RecordPut::Stored(_) => return Ok((before, after)),
-                RecordPut::Conflict => first = None,
-                RecordPut::Unknown => {}
+            if let RecordPut::Stored(_) =
+                self.catalog.put_record(RECORD, tag.as_ref(), encode(&after)).await?
+            {
+                return Ok(after);
             }
             tokio::time::sleep(backoff.next(&*self.ctx.ids)).await;
         }

@@ -277,8 +277,12 @@ impl Catalog for ObjectCatalog {
                 Err(error) if error.kind() == ErrorKind::NotFound => PutMode::Create,
                 Err(error) => return Err(error),
             };
-            if let PutOutcome::Stored(_) = self.store.put(&path, body.clone(), mode).await? {
-                return Ok(());
+            match self.store.put(&path, body.clone(), mode).await {
+                Ok(PutOutcome::Stored(_)) => return Ok(()),
+                // The next look tells.
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Unknown => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -59,18 +59,18 @@ impl ObjectCatalog {
         let path = self.record_path(name)?;
         let write_id = self.ids.random_u128();
         let mode = expected.map_or(PutMode::Create, |tag| PutMode::Replace(tag.object_tag()));
-        let answered = match self.store.put(&path, encode_record(write_id, bytes), mode).await {
+        match self.store.put(&path, encode_record(write_id, bytes), mode).await {
             Ok(PutOutcome::Stored(tag)) => return Ok(RecordPut::Stored(RecordTag::of(tag))),
-            Ok(PutOutcome::AlreadyExists | PutOutcome::Mismatch) => true,
-            Err(error) if error.kind() == ErrorKind::Unknown => false,
+            Ok(PutOutcome::AlreadyExists | PutOutcome::Mismatch) => {}
+            Err(error) if error.kind() == ErrorKind::Unknown => {}
             Err(error) => return Err(error.context(format!("writing record {name}"))),
-        };
+        }
         match self.read_record(name).await {
             Ok(Some((found, _, tag))) if found == write_id => Ok(RecordPut::Stored(tag)),
             // The tag that the attempt asked for is gone and never comes again.
             Ok(Some((_, _, tag))) if Some(&tag) != expected => Ok(RecordPut::Conflict),
-            // A record that was never there has no tag to match.
-            Ok(None) if answered && expected.is_some() => Ok(RecordPut::Conflict),
+            // Records are never deleted: one that is not there never had the tag, and never will.
+            Ok(None) if expected.is_some() => Ok(RecordPut::Conflict),
             Ok(_) => Ok(RecordPut::Unknown),
             Err(error) => {
                 tracing::warn!(record = name, %error, "a write cannot be settled yet");

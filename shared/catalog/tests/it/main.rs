@@ -1,9 +1,10 @@
-//! Conformance of every catalog, and many appenders.
+//! Conformance of every catalog in good and bad weather, and many appenders.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use nacre_catalog::testing::{appenders, conformance};
 use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_runtime::Context;
+use nacre_store::testing::{FaultRates, FaultyStore};
 use nacre_store::{LocalStore, MemoryStore, ObjectStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,56 @@ async fn the_catalog_in_a_directory_conforms() {
     let dir = tempfile::tempdir().unwrap();
     conformance(|| local(&dir, 1), &Context::for_tests(99)).await;
     conformance(|| local(&dir, 2), &Context::for_tests(99)).await;
+}
+
+/// Every write is sent twice, or no answer to one ever comes: what is promised must still hold to the letter, because
+/// what lies there tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_catalog_conforms_though_every_write_is_repeated_or_unanswered() {
+    let dir = tempfile::tempdir().unwrap();
+    for rates in [
+        FaultRates { sent_twice: 1_000, ..FaultRates::default() },
+        FaultRates { lost_answer: 1_000, ..FaultRates::default() },
+    ] {
+        let behind = |store: Arc<dyn ObjectStore>, seed| {
+            let network = FaultyStore::new(store, seed);
+            network.set_rates(rates);
+            catalog(Arc::new(network), seed)
+        };
+        let memory = || {
+            let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(&Context::for_tests(1)));
+            vec![behind(store.clone(), 1), behind(store, 2)]
+        };
+        conformance(memory, &Context::for_tests(99)).await;
+        let local = || {
+            let root = dir.path().join(format!("{:x}", Context::system().ids.random_u64()));
+            let open = |n| Arc::new(LocalStore::open(&root, &Context::for_tests(n)).unwrap());
+            vec![behind(open(1), 1), behind(open(2), 2)]
+        };
+        conformance(local, &Context::for_tests(99)).await;
+    }
+}
+
+/// Four processes on one directory, each behind a bad network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn appenders_on_a_directory_are_told_the_truth_in_any_weather() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut networks = Vec::new();
+    let mut handles: Vec<(Arc<dyn Catalog>, Context)> = Vec::new();
+    for n in 1..=4 {
+        let network =
+            FaultyStore::new(Arc::new(LocalStore::open(dir.path(), &Context::for_tests(n)).unwrap()), n);
+        network.set_rates(FaultRates::stormy());
+        networks.push(network.clone());
+        handles.push((catalog(Arc::new(network), n), Context::for_tests(100 + n)));
+    }
+    let report = appenders(handles, 10, Duration::ZERO, Duration::from_secs(30)).await;
+    for network in networks {
+        while network.deliver().await {}
+    }
+    let store = Arc::new(LocalStore::open(dir.path(), &Context::for_tests(9)).unwrap());
+    report.check(&*catalog(store, 9)).await;
+    assert!(report.committed > 0);
 }
 
 /// 50 processes with 20 edits a second between them: each may be beaten now and then, and no more.
