@@ -429,7 +429,8 @@ impl Planner<'_> {
     }
 }
 
-fn is_used(columns: &LoadColumns, name: &str) -> bool {
+/// Whether `name` plays a role that the load gave it.
+pub(super) fn is_used(columns: &LoadColumns, name: &str) -> bool {
     let named = |column: &Option<String>| column.as_deref() == Some(name);
     columns.key.iter().any(|key| key == name)
         || named(&columns.value)

@@ -11,10 +11,10 @@
 //! A file that fails is no error: it is rewritten, and the verdict says why and what its writer would have to set. What
 //! is an error is a file that cannot be read at all.
 
-use super::columns::{Finder, Found, LoadColumns};
+use super::columns::{Finder, Found, LoadColumns, is_used};
 use super::footer::{Footer, corrupt, read_footer};
 use super::leaf::{Leaf, LeafType, Unit, Values};
-use super::pages::{ChunkPages, PageHeader, PageKind, pages_of};
+use super::pages::{ChunkPages, PageKind, pages_of};
 use super::shape::Writer;
 use super::{Caps, ReadAt};
 use crate::{
@@ -26,6 +26,8 @@ use nacre_types::{KeySchema, Result, limits, tuple};
 use parquet::basic::{Compression, Encoding, Type as PhysicalType};
 use std::sync::Arc;
 
+/// Largest page, uncompressed, that serving decodes; the same as in the index's format.
+const LARGEST_PAGE: u32 = 64 << 20;
 /// Most rows of a block.
 const BLOCK_ROWS: u64 = 1_024;
 
@@ -74,12 +76,13 @@ pub struct ProveOptions {
     pub folder_columns: Vec<(String, String)>,
 }
 
-/// [`prove_with`] for plain keys and a file that has versions.
+/// [`prove_with`] for plain keys, a file that has versions, and a borrowed file: the chunks of key, version and expiry
+/// time of one row group at a time are held in memory whole.
 ///
 /// # Errors
 /// As [`prove_with`].
 pub fn prove(file: &dyn ReadAt, columns: &LoadColumns, caps: &Caps) -> Result<Verdict> {
-    prove_with(file, columns, caps, &ProveOptions::default())
+    run(file, None, columns, caps, &ProveOptions::default())
 }
 
 /// Why a proof ended: with a reason to rewrite, or because the file cannot be read.
@@ -98,18 +101,29 @@ fn rewrite<T>(reason: impl Into<String>, hint: impl Into<String>) -> Result<T, S
     Err(Stop::Rewrite { reason: reason.into(), hint: hint.into() })
 }
 
-/// Proves that `file` can be adopted, and builds its index, or says why it is rewritten.
+/// Proves that `file` can be adopted, and builds its index, or says why it is rewritten. Reads ahead 1 MiB per column.
 ///
 /// # Errors
 /// `Invalid` (`not-parquet`, `load-columns`, `parquet-too-large`), `Corrupt` for a file that cannot be read.
 pub fn prove_with(
+    file: &Arc<dyn ReadAt>,
+    columns: &LoadColumns,
+    caps: &Caps,
+    options: &ProveOptions,
+) -> Result<Verdict> {
+    run(&**file, Some(file), columns, caps, options)
+}
+
+fn run(
     file: &dyn ReadAt,
+    shared: Option<&Arc<dyn ReadAt>>,
     columns: &LoadColumns,
     caps: &Caps,
     options: &ProveOptions,
 ) -> Result<Verdict> {
     let footer = read_footer(file, caps)?;
-    match Proof::new(file, &footer, columns, caps, options).and_then(Proof::run) {
+    let proof = Proof::new(file, &footer, columns, caps, options).map(|proof| Proof { shared, ..proof });
+    match proof.and_then(Proof::run) {
         Ok(adopted) => Ok(Verdict::Adopt(Box::new(adopted))),
         Err(Stop::Rewrite { reason, hint }) => Ok(Verdict::Rewrite { reason, hint }),
         Err(Stop::Broken(error)) => Err(error),
@@ -118,6 +132,8 @@ pub fn prove_with(
 
 struct Proof<'a> {
     file: &'a dyn ReadAt,
+    /// The same file, where the column readers may keep it and read as they go.
+    shared: Option<&'a Arc<dyn ReadAt>>,
     footer: &'a Footer,
     caps: &'a Caps,
     options: &'a ProveOptions,
@@ -186,7 +202,7 @@ impl<'a> Proof<'a> {
                 _ => continue,
             };
             let leaf = finder.leaf(index)?;
-            if optional && Self::is_used(columns, default) {
+            if optional && is_used(columns, default) {
                 continue;
             }
             let fits = match role {
@@ -212,11 +228,7 @@ impl<'a> Proof<'a> {
         if roles[VERSION].is_none() && options.version.is_none() {
             return rewrite("it has no version column and the load no version", "name the load's version");
         }
-        Ok(Self { file, footer, caps, options, writer, roles })
-    }
-
-    fn is_used(columns: &LoadColumns, name: &str) -> bool {
-        columns.key.iter().any(|key| key == name) || columns.value.as_deref() == Some(name)
+        Ok(Self { file, shared: None, footer, caps, options, writer, roles })
     }
 
     fn layout(&self) -> Result<Layout, Stop> {
@@ -298,7 +310,7 @@ impl<'a> Proof<'a> {
         for (role, index) in self.roles.iter().enumerate() {
             let Some(chunk) = index.and_then(|index| group.columns().get(index)) else { continue };
             let found = pages_of(self.file, self.footer, chunk, rows, self.caps, headers)?;
-            check_encodings(&found, role)?;
+            check_encodings(&found, role, chunk.column_descr().max_def_level() > 0)?;
             if role == VALUE {
                 state.count_tombstones(&found, chunk);
             }
@@ -416,18 +428,32 @@ fn integer(leaf: &Leaf, row: usize) -> Option<i64> {
     }
 }
 
-/// What serving decodes; anything else is rewritten.
-fn check_encodings(pages: &ChunkPages, role: usize) -> Result<(), Stop> {
-    let served = |header: &PageHeader| match header.encoding {
-        Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => true,
-        Encoding::DELTA_BINARY_PACKED => role != KEY && role != VALUE,
-        Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => role == KEY || role == VALUE,
-        _ => false,
-    } && header.definition_encoding == Encoding::RLE;
-    for page in &pages.pages {
-        if let Some(header) = page.header.as_ref().filter(|header| !served(header)) {
+/// What serving decodes; anything else is rewritten. `optional`: the pages have definition levels (writers name any
+/// encoding for levels that are not there).
+fn check_encodings(pages: &ChunkPages, role: usize, optional: bool) -> Result<(), Stop> {
+    let bytes = role == KEY || role == VALUE;
+    let headers = pages.pages.iter().filter_map(|page| page.header.as_ref());
+    for header in headers.clone().chain(pages.dictionary.as_ref().map(|dictionary| &dictionary.1)) {
+        if header.uncompressed > LARGEST_PAGE {
             return rewrite(
-                format!("a page has the encoding {}", header.encoding),
+                format!("a page has {} bytes; at most {LARGEST_PAGE} can be served", header.uncompressed),
+                "write fewer rows per page, or plain pages instead of a large dictionary",
+            );
+        }
+    }
+    for header in headers {
+        let served = match header.encoding {
+            Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => true,
+            Encoding::DELTA_BINARY_PACKED => !bytes,
+            Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => bytes,
+            _ => false,
+        };
+        if !served || (optional && header.definition_encoding != Encoding::RLE) {
+            return rewrite(
+                format!(
+                    "a page has the encoding {} ({} levels)",
+                    header.encoding, header.definition_encoding
+                ),
                 "write plain, dictionary or delta pages; plain is the fastest to serve",
             );
         }
@@ -460,8 +486,8 @@ fn block_pages(pages: &[Option<ChunkPages>; 5], nth: usize) -> BlockPages {
             });
             block.largest_page = block.largest_page.max(header.uncompressed);
         }
-        // Without the header the page's uncompressed size is not known; the chunk's largest possible stands in.
-        let uncompressed = page.header.as_ref().map_or(u32::MAX, |header| header.uncompressed);
+        // Without the header the uncompressed size is not known: the largest that is ever decoded stands in.
+        let uncompressed = page.header.as_ref().map_or(LARGEST_PAGE, |header| header.uncompressed);
         block.largest_page = block.largest_page.max(uncompressed);
     }
     block
@@ -488,11 +514,16 @@ impl GroupColumns {
                 .and_then(|group| group.columns().get(index))
                 .ok_or_else(|| corrupt("no such column chunk"))?;
             let mut leaf = finder.leaf(index)?;
-            // Read here once and handed over: the pages outlive the borrow of the file that way.
-            let range = proof.footer.chunk_range(chunk)?;
-            let file: Arc<dyn ReadAt> =
-                Arc::new(Slice { start: range.start, bytes: proof.file.read_at(range)? });
-            leaf.start_group(&file, proof.footer, &caps, group, u64::from(u32::MAX))?;
+            match proof.shared {
+                Some(file) => leaf.start_group(file, proof.footer, &caps, group, 1 << 20)?,
+                // Read here once and handed over: the pages outlive the borrow of the file that way.
+                None => {
+                    let range = proof.footer.chunk_range(chunk)?;
+                    let file: Arc<dyn ReadAt> =
+                        Arc::new(Slice { start: range.start, bytes: proof.file.read_at(range)? });
+                    leaf.start_group(&file, proof.footer, &caps, group, u64::from(u32::MAX))?;
+                }
+            }
             Ok(Some(leaf))
         };
         let key = open(KEY)?.ok_or_else(|| corrupt("no key column"))?;
