@@ -31,8 +31,6 @@ mod writer;
 pub use block::{Block, RowRef};
 pub use codec::Codec;
 pub use decode::decode_block;
-pub use index::{
-    BlockPages, Column, ColumnLayout, IndexBuilder, Layout, PageSpan, SegmentIndex, key_hash,
-};
+pub use index::{BlockPages, Column, ColumnLayout, IndexBuilder, Layout, PageSpan, SegmentIndex, key_hash};
 pub use row::{IndexSpan, SegmentRow, SegmentSummary, WriterSettings};
 pub use writer::SegmentWriter;
