@@ -7,6 +7,7 @@
 
 use super::{Expiry, Floors};
 use nacre_types::{Place, Rank};
+use std::cmp::Reverse;
 
 /// What decides a read, besides the rows.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +128,7 @@ pub struct Answer<P> {
 /// to twenty.
 pub fn sort<P>(rows: &mut [Candidate<P>]) {
     if rows.len() > 1 {
-        rows.sort_by(|a, b| b.rank().cmp(&a.rank()));
+        rows.sort_by_key(|row| Reverse(row.rank()));
     }
 }
 

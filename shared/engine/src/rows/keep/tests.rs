@@ -1,8 +1,10 @@
 use super::super::Floor;
 use super::*;
-use history::{Bug, History, Options};
+use bug::{Bug, Options};
+use history::History;
 use nacre_types::{Generation, Offset, Seq};
 
+mod bug;
 mod history;
 
 fn streamed(offset: u64) -> Place {

@@ -3,113 +3,16 @@
 //! `nacre-model`, which drops nothing.
 
 use super::super::*;
+use super::bug::{Bug, Options};
 use crate::rows::Floor;
-use crate::rows::visible::{self, Candidate, Rules};
-use nacre_model::{LateRule, LoadMode, LoadRow, LoadState, Model, Position, Read, Settings};
+use crate::rows::visible::{self, Candidate};
+use nacre_model::{LateRule, LoadMode, LoadRow, LoadState, Model, Position, Settings};
 use nacre_types::{Generation, Offset, Seq};
 use std::fmt::Write as _;
 
+mod check;
+
 const KEY: &[u8] = b"k";
-
-/// A rule that is weakened on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bug {
-    /// Rows under a floor that is not sealed are dropped.
-    UnsealedFloorDrops,
-    /// A job mixes the rows of an unsealed load with others.
-    MixesUnsealed,
-    /// Tombstones go by lateness without a look at other segments.
-    IgnoresOtherSegments,
-    /// ... without a look at the uncovered log.
-    IgnoresLog,
-    /// ... without a look at reverted loads that a page token puts back.
-    IgnoresRestorable,
-    /// ... without a look at prepared loads.
-    IgnoresPrepared,
-    /// ... by the time alone, without a look at the loads that were begun before.
-    IgnoresOpenLoads,
-    /// Tombstones go as soon as nothing older is there.
-    IgnoresArrivals,
-    /// A put that lost a tie goes whatever its expiry.
-    DropsTiedPuts,
-    /// A tombstone that lost a tie goes.
-    DropsTiedTombstones,
-    /// Expired rows go instead of becoming tombstones.
-    DropsExpired,
-    /// A change of the ttl does not raise `expired_below`.
-    ForgetsOldTtl,
-    /// A raised limit leaves no `late_below` behind.
-    ForgetsOldLimit,
-    /// Of rows that tie the expiry as the present ttl has it is compared, not their own.
-    TiesByTtl,
-    /// A row of the very version of the bound is taken for late.
-    LateByOne,
-    /// A row outside of the very version of the tombstone is taken for younger.
-    OutsideByOne,
-    /// The rows of a load that is not committed yet are judged as if it had been committed first.
-    PlacesPreparedLow,
-    /// The now for drops runs ahead of the readers'.
-    NowAhead,
-    /// A sealed floor goes although its successor has own rows below it.
-    DropsFloors,
-    /// One version more than `max_versions` is taken for one too many.
-    CountsWrong,
-    /// A load is sealed while a page token can still read the table without it.
-    SealsEarly,
-}
-
-impl Bug {
-    pub(super) const ALL: [Self; 21] = [
-        Self::UnsealedFloorDrops,
-        Self::MixesUnsealed,
-        Self::IgnoresOtherSegments,
-        Self::IgnoresLog,
-        Self::IgnoresRestorable,
-        Self::IgnoresPrepared,
-        Self::IgnoresOpenLoads,
-        Self::IgnoresArrivals,
-        Self::DropsTiedPuts,
-        Self::DropsTiedTombstones,
-        Self::DropsExpired,
-        Self::ForgetsOldTtl,
-        Self::ForgetsOldLimit,
-        Self::TiesByTtl,
-        Self::LateByOne,
-        Self::OutsideByOne,
-        Self::PlacesPreparedLow,
-        Self::NowAhead,
-        Self::DropsFloors,
-        Self::CountsWrong,
-        Self::SealsEarly,
-    ];
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
-    /// Streamed rows carry the start of their segment as place, and jobs take neighbours only.
-    approximate: bool,
-    bug: Option<Bug>,
-    /// `None` = any.
-    flavour: Option<u64>,
-}
-
-impl Options {
-    pub(super) fn exact() -> Self {
-        Self { approximate: false, bug: None, flavour: None }
-    }
-    pub(super) fn approximate() -> Self {
-        Self { approximate: true, bug: None, flavour: None }
-    }
-    pub(super) fn with(self, bug: Bug) -> Self {
-        // The rare ones are looked for where they are less rare.
-        let flavour = match bug {
-            Bug::TiesByTtl => Some(3),
-            Bug::IgnoresOpenLoads | Bug::LateByOne | Bug::ForgetsOldLimit => Some(2),
-            _ => None,
-        };
-        Self { bug: Some(bug), flavour, ..self }
-    }
-}
 
 /// xorshift64*: the same everywhere.
 struct Dice(u64);
@@ -607,10 +510,9 @@ impl History {
                 keeper.judge(row.version, row.place, expires_at, is_gone, || self.oldest_outside());
             let is_tie =
                 kept.last().is_some_and(|above| above.version == row.version && above.value.is_some());
-            if (is_tie && !is_gone && self.has(Bug::DropsTiedPuts))
-                || (is_tie && is_gone && self.has(Bug::DropsTiedTombstones))
-                || (!is_gone && verdict == Verdict::Bury && self.has(Bug::DropsExpired))
-            {
+            let of_tie = if is_gone { Bug::DropsTiedTombstones } else { Bug::DropsTiedPuts };
+            let of_expired = !is_gone && verdict == Verdict::Bury;
+            if (is_tie && self.has(of_tie)) || (of_expired && self.has(Bug::DropsExpired)) {
                 verdict = Verdict::Drop;
             }
             let _ = writeln!(self.story, "    {verdict:?} {row:?}");
@@ -706,62 +608,6 @@ impl History {
             }
         }
     }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.compare(self.time, None, None)?;
-        let later = self.time + self.dice.below(12) as i64;
-        self.compare(later, None, None)?;
-        if self.seq > self.oldest_edition {
-            let edition = self.oldest_edition + self.dice.below(self.seq - self.oldest_edition + 1);
-            self.compare(self.time, Some(edition), None)?;
-        }
-        if let Some(at) = self.pick(|history, load| history.state(load) == Some(LoadState::Prepared)) {
-            self.compare(self.time, None, Some(self.loads[at].number))?;
-        }
-        Ok(())
-    }
-
-    fn compare(&mut self, now: i64, edition: Option<u64>, preview: Option<u64>) -> Result<(), String> {
-        let mut rows: Vec<Row> = self.log.clone();
-        for segment in &self.segments {
-            match segment.layer {
-                Layer::Merged(_) => rows.extend(&segment.rows),
-                Layer::Load(load) => {
-                    if let Some(place) = self.place(load, edition, preview) {
-                        rows.extend(segment.rows.iter().map(|row| Row { place, ..*row }));
-                    }
-                }
-            }
-        }
-        let floors = self.floors(edition, preview, |_| true);
-        let max_versions = self.model.settings().max_versions;
-        let expiry = self.expiry();
-        let rules = Rules { floors: &floors, expiry, max_versions, now };
-        let as_of = self.time - 8 + self.dice.below(12) as i64;
-        let got = visible::get(&mut rows, rules, as_of).found.ok().map(|row| seen(&row, &expiry));
-        let listed: Vec<_> = visible::versions(&rows, rules, i64::MIN, i64::MAX, usize::MAX)
-            .map(|row| seen(row, &expiry))
-            .collect();
-
-        let read = Read { now, as_of, edition, preview };
-        let shown = |row: nacre_model::Found| {
-            let value = row.value.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-            (row.version, value, row.expires_at)
-        };
-        let wanted: Vec<_> =
-            self.model.versions(KEY, i64::MIN, i64::MAX, usize::MAX, &read).into_iter().map(shown).collect();
-        let wanted_get = self.model.get(KEY, &read).map(shown);
-        if listed != wanted || got != wanted_get {
-            return Err(format!(
-                "{read:?}\n  the model sees {wanted:?}, as of {wanted_get:?}\n  the table {listed:?}, as of {got:?}"
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn seen(row: &Row, expiry: &Expiry) -> (i64, u32, Option<i64>) {
-    (row.version, row.value.unwrap_or(0), expiry.expires_at(row.version, row.expires_at))
 }
 
 fn offset_of(place: Place) -> u64 {
