@@ -284,9 +284,9 @@ impl Manifest {
     }
 
     fn counted(&self, number: impl Fn(&Totals) -> u64) -> u64 {
-        let hidden =
-            self.loads().filter(|load| load.state != LoadState::Committed).map(|load| number(&load.live));
-        number(&self.segments.totals()).saturating_sub(hidden.sum())
+        let hidden = self.loads().filter(|load| load.state != LoadState::Committed);
+        let hidden = hidden.map(|load| number(&load.live)).fold(0u64, u64::saturating_add);
+        number(&self.segments.totals()).saturating_sub(hidden)
     }
 
     /// What always holds, checked at the cost of reading everything; for tests and `fsck`.

@@ -109,7 +109,7 @@ impl Draft {
             live.bytes = live.bytes.saturating_sub(segment.bytes);
         }
         for segment in added.iter().filter(|segment| segment.layer == Layer::Loaded(load)) {
-            live.segments += 1;
+            live.segments = live.segments.saturating_add(1);
             live.rows = live.rows.saturating_add(segment.rows);
             live.bytes = live.bytes.saturating_add(segment.bytes);
         }

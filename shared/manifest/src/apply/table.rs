@@ -67,7 +67,7 @@ impl Draft {
             let mark = change.log_time_micros.saturating_sub(limit).max(self.next.late_dropped_below);
             self.next.late_below = self.next.late_below.max(mark);
         }
-        self.next.settings_number += 1;
+        self.next.settings_number = self.next.settings_number.saturating_add(1);
         if ttl_changed || old_late != new_late {
             self.next.drops_since = self.next.settings_number;
         }

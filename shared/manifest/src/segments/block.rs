@@ -23,7 +23,8 @@ use nacre_types::{Generation, JobId, LoadId, Offset, PartitionId, SegmentId, Seq
 use std::cmp::Ordering;
 
 /// Most segments of a block. More makes lookups' constant part and the copying of an edit larger, fewer the memory.
-pub(crate) const BLOCK_SEGMENTS: usize = 128;
+/// Unit tests cut small, to grow deep trees of few segments.
+pub(crate) const BLOCK_SEGMENTS: usize = if cfg!(test) { 24 } else { 128 };
 /// Segments for which one largest key is remembered, to skip them together.
 const GROUP: usize = 16;
 /// Fewest bytes that a record can have; bounds what a claimed count may allocate.

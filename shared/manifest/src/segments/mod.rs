@@ -8,6 +8,8 @@ mod ids;
 mod key_parts;
 mod lookup;
 mod segment_ref;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use crate::{Segment, Totals};

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Most children of an inner node.
-const FANOUT: usize = 64;
+const FANOUT: usize = if cfg!(test) { 4 } else { 64 };
 
 pub(super) enum Node {
     Leaf(Block),
