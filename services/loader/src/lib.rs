@@ -60,7 +60,14 @@ impl Default for LoaderConfig {
 /// None so far: failures are logged and tried again.
 pub async fn run(config: LoaderConfig, node: Arc<Node>, ctx: Context, shutdown: Shutdown) -> Result<()> {
     let at_work: Arc<Mutex<HashSet<LoadId>>> = Arc::default();
+    let mut duty = node.duty("loader");
     loop {
+        if !duty.is_ours().await {
+            if sleep(config.look_every, &shutdown).await {
+                return Ok(());
+            }
+            continue;
+        }
         match node.loads_to_do().await {
             Ok(to_do) => {
                 for (table, load) in to_do {
@@ -80,9 +87,20 @@ pub async fn run(config: LoaderConfig, node: Arc<Node>, ctx: Context, shutdown: 
             Err(error) => tracing::warn!(%error, "the loads to do could not be read; it is tried again"),
         }
         tokio::select! {
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => {
+                duty.release().await;
+                return Ok(());
+            }
             () = node.loads_changed() => {}
             () = tokio::time::sleep(config.look_every) => {}
         }
+    }
+}
+
+/// Sleeps; `true` = stop.
+async fn sleep(duration: Duration, shutdown: &Shutdown) -> bool {
+    tokio::select! {
+        () = shutdown.requested() => true,
+        () = tokio::time::sleep(duration) => false,
     }
 }

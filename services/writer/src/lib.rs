@@ -57,7 +57,11 @@ async fn flush_when_due(
     partition: PartitionId,
 ) {
     let mut last = ctx.clock.monotonic();
+    let mut duty = node.duty(&format!("writer/{:05}", partition.0));
     while !sleep(config.look_every, shutdown).await {
+        if !duty.is_ours().await {
+            continue;
+        }
         let bytes = node.tail_bytes(partition);
         let is_due = bytes > 0 && ctx.clock.monotonic().saturating_sub(last) >= node.flush_config().every;
         if !is_due && bytes < node.flush_config().tail_bytes {
@@ -76,10 +80,15 @@ async fn flush_when_due(
             Err(error) => tracing::warn!(%partition, %error, "the flush failed; it is tried again"),
         }
     }
+    duty.release().await;
 }
 
 async fn tidy(config: &WriterConfig, node: &Arc<Node>, shutdown: &Shutdown) {
+    let mut duty = node.duty("maintainer");
     while !sleep(config.tidy_every, shutdown).await {
+        if !duty.is_ours().await {
+            continue;
+        }
         for table in node.open_tables() {
             loop {
                 match table.compact_once().await {
@@ -99,15 +108,19 @@ async fn tidy(config: &WriterConfig, node: &Arc<Node>, shutdown: &Shutdown) {
                         break;
                     }
                 }
-                if shutdown.is_requested() {
-                    return;
+                if shutdown.is_requested() || !duty.is_ours().await {
+                    break;
                 }
+            }
+            if shutdown.is_requested() {
+                break;
             }
             if let Err(error) = table.tidy_loads().await {
                 tracing::warn!(table = %table.id(), %error, "loads could not be sealed; it is tried again");
             }
         }
     }
+    duty.release().await;
 }
 
 /// Sleeps; `true` = stop.

@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod options;
 mod output;
+mod presence;
 pub mod rows;
 mod segment_rows;
 mod shared;
@@ -34,6 +35,7 @@ pub use options::{
     WriteRow, Written,
 };
 pub use output::{Built, SegmentSink};
+pub use presence::{Duty, PresenceConfig};
 pub use segment_rows::SegmentRows;
 pub use table::Table;
 pub use token::SessionToken;

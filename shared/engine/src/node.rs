@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::flush::FlushConfig;
 use crate::metrics::Metrics;
 use crate::names::{Names, TableEntry};
+use crate::presence::{Duty, Presence, PresenceConfig};
 use crate::shared::Shared;
 use crate::tail::{self, Tailer};
 use crate::{Created, NamespaceSettings, Table, TableSummary};
@@ -35,6 +36,8 @@ pub struct NodeConfig {
     pub tail_bytes_max: u64,
     /// When and how tails become segments.
     pub flush: FlushConfig,
+    /// How processes watch each other.
+    pub presence: PresenceConfig,
     /// How long a dropped name stays taken where other processes may still use it.
     pub dropped_name_life: Duration,
     /// How often the table logs of open tables are read where nothing tells of new edits.
@@ -47,6 +50,7 @@ impl Default for NodeConfig {
             incarnation: LogIncarnation(0),
             tail_bytes_max: 1 << 30,
             flush: FlushConfig::default(),
+            presence: PresenceConfig::local(),
             dropped_name_life: Duration::from_secs(600),
             poll_every: Duration::from_secs(1),
         }
@@ -78,8 +82,10 @@ impl Node {
         cache: CacheConfig,
         config: NodeConfig,
     ) -> Result<Arc<Self>> {
+        let presence = Presence::join(catalog.clone(), ctx, config.presence).await?;
         let shared = Arc::new(Shared {
             ctx: ctx.clone(),
+            presence,
             store,
             catalog: catalog.clone(),
             log,
@@ -155,6 +161,11 @@ impl Node {
         &self.shared.log
     }
 
+    /// A part in a job that one of several processes does.
+    pub fn duty(&self, name: &str) -> Duty {
+        self.shared.presence.duty(self.shared.catalog.clone(), &self.shared.ctx, name)
+    }
+
     /// Writes what the cache's disk should keep. Call it when the tasks have ended.
     ///
     /// # Errors
@@ -215,7 +226,9 @@ impl Node {
         let id = TableId(self.shared.ctx.ids.random_u128());
         self.write_first_edit(id, settings.clone(), shards.clone()).await?;
         let now = self.shared.ctx.clock.now_micros();
-        let life = self.shared.config.dropped_name_life;
+        // Who is alone knows that nobody else still uses the old meaning of the name.
+        let alone = self.shared.presence.is_alone();
+        let life = if alone { Duration::ZERO } else { self.shared.config.dropped_name_life };
         let mut winner = id;
         self.names
             .update(namespace, |record| {

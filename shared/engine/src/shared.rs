@@ -12,12 +12,14 @@ use nacre_types::{Error, PartitionId, Result};
 
 use crate::metrics::Metrics;
 use crate::node::NodeConfig;
+use crate::presence::Presence;
 use crate::tail::Tailer;
 
 /// The world, the three stores, the cache and the tails of one node.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) ctx: Context,
+    pub(crate) presence: Presence,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) log: Arc<dyn Log>,

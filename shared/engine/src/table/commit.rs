@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nacre_catalog::{Append, EncodedEdit, append_until_known};
+use nacre_log::{AppendOutcome, EncodedRecord};
 use nacre_manifest::{Change, Edit, Manifest};
 use nacre_runtime::Backoff;
-use nacre_types::{CommitId, Error, Result, Seq};
+use nacre_types::{CommitId, Error, Result, Seq, WriteId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -31,6 +32,7 @@ use super::Table;
 pub(crate) type Proposal = Box<dyn FnMut(&Manifest) -> Result<Vec<Change>> + Send>;
 
 const APPEND_LIMIT: Duration = Duration::from_secs(20);
+const NOTICE_LIMIT: Duration = Duration::from_secs(5);
 const CONFLICTS: usize = 40;
 const COMBINED: usize = 32;
 /// A manifest snapshot is written after this many edits.
@@ -131,6 +133,7 @@ impl Table {
                     let next = Arc::new(next);
                     self.publish_manifest(next.clone());
                     self.maybe_snapshot(cursor, &next);
+                    self.give_notice(&edit, next.seq()).await;
                     return reply_all(batch, &Ok(next));
                 }
                 Ok(Append::Conflict { .. }) => {
@@ -151,6 +154,34 @@ impl Table {
         }
         let error = Error::throttled(format!("table {} has too many writers of edits; try again", self.id));
         reply_all(batch, &Err(error.with_code("commit-contention")));
+    }
+
+    /// Tells the other processes, if there are any, through the log that they read anyway. A load or revert is answered
+    /// only when its notices are durable; for everything else, and where a notice fails, the slow poll is enough.
+    async fn give_notice(self: &Arc<Self>, edit: &Edit, seq: Seq) {
+        if self.shared.presence.is_alone() {
+            return;
+        }
+        let makes_edition = edit
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::CommitLoad { .. } | Change::RevertLoad { .. }));
+        let table = self.clone();
+        let notice = async move {
+            for partition in table.partitions_of(None) {
+                let id = WriteId(table.shared.ctx.ids.random_u128());
+                let record = EncodedRecord::notice(id, table.id, seq);
+                let outcome = table.shared.log.append(partition, record, NOTICE_LIMIT).await;
+                if !matches!(outcome, AppendOutcome::Appended(_)) {
+                    tracing::debug!(table = %table.id, "a notice was not appended; the others poll");
+                }
+            }
+        };
+        if makes_edition {
+            notice.await;
+        } else {
+            self.shared.ctx.tasks.spawn("notice", notice);
+        }
     }
 
     /// Asks every proposal and folds what they answer into one edit. Proposals that fail, or whose changes the
