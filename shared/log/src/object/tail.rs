@@ -8,7 +8,8 @@ use crate::chunk::{Chunk, Link};
 use crate::codec::corrupt;
 use crate::log::{Tail, TailBatch, TailStep};
 use async_trait::async_trait;
-use nacre_types::Result;
+use nacre_runtime::TaskHandle;
+use nacre_types::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -21,13 +22,29 @@ pub(super) struct ObjectTail {
     last: Option<Link>,
     /// True chunks that were read and not delivered yet.
     ahead: VecDeque<Arc<Chunk>>,
+    /// The read that is under way, and from which chunk on: it goes on when the tail's future is dropped.
+    reading: Option<(u64, TaskHandle<Result<Run>>)>,
     news: watch::Receiver<u64>,
 }
 
 impl ObjectTail {
     pub(super) fn new(partition: Arc<Partition>, from: LogPosition) -> Self {
         let news = partition.news();
-        Self { partition, at: from, last: None, ahead: VecDeque::new(), news }
+        Self { partition, at: from, last: None, ahead: VecDeque::new(), reading: None, news }
+    }
+
+    async fn read_behind(&mut self, next: u64) -> Result<Run> {
+        if self.reading.as_ref().is_none_or(|(from, _)| *from != next) {
+            let partition = self.partition.clone();
+            let read = async move { partition.read_run(next, CATCH_UP).await };
+            self.reading = Some((next, self.partition.ctx.tasks.spawn("log read", read)));
+        }
+        let Some((_, read)) = &mut self.reading else {
+            return Err(Error::internal("a read that was begun is not there"));
+        };
+        let run = read.await;
+        self.reading = None;
+        run.and_then(|run| run)
     }
 
     fn deliver(&mut self, chunk: &Chunk) -> Result<TailBatch> {
@@ -87,7 +104,7 @@ impl Tail for ObjectTail {
             }
             if self.partition.tip().is_some_and(|tip| tip.number >= next) {
                 // Older than what memory holds.
-                match self.partition.read_run(next, CATCH_UP).await? {
+                match self.read_behind(next).await? {
                     Run::Trimmed(_) => return Ok(TailStep::Restart),
                     Run::Chunks { chunks, .. } if chunks.is_empty() => {
                         return Err(corrupt(

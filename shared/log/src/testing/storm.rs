@@ -274,7 +274,12 @@ async fn read(who: String, process: Process, world: Arc<World>) {
 async fn flush(process: Process, world: Arc<World>, plan: StormPlan) {
     let mut at = *world.flushed.lock();
     let mut tail = process.log.tail(PARTITION, at).await.unwrap();
+    let mut turns = 0;
     while !world.done(at.offset) {
+        turns += 1;
+        if turns > 1_000_000 {
+            return world.wrong(format!("the flusher turns at {at:?} for ever"));
+        }
         let next = tokio::time::timeout(plan.trim_every.unwrap_or(Duration::from_secs(1)), tail.next()).await;
         match next {
             Err(_) => {}
