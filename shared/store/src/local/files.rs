@@ -1,6 +1,6 @@
 //! The steps of the local store, on a thread that may block. The module's head argues them.
 
-use super::fs::{Entry, Fs, FsFile, Stat};
+use super::fs::{Fs, FsFile, Stat};
 use crate::memory::{changed, check_range, not_found};
 use crate::{GetOptions, Object, ObjectMeta, ObjectPath, ObjectTag, PutOutcome};
 use nacre_runtime::{Context, Ids};
@@ -35,8 +35,8 @@ type SyncedFile = (PathBuf, (u64, u64), i128);
 /// The directory and what this process knows of it.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    fs: Arc<dyn Fs>,
-    root: PathBuf,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) root: PathBuf,
     ids: Arc<dyn Ids>,
     /// Directories whose own name, and those above it, this process has synced.
     durable_dirs: Mutex<HashSet<PathBuf>>,
@@ -90,7 +90,7 @@ impl Drop for Draft {
 }
 
 /// A failure before anything could be seen.
-fn certainly_not(what: &str, path: &Path, error: &io::Error) -> Error {
+pub(super) fn certainly_not(what: &str, path: &Path, error: &io::Error) -> Error {
     let detail = format!("{what} {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -133,7 +133,7 @@ fn tag_of(stat: &Stat) -> ObjectTag {
     ObjectTag { etag: format!("{:x}-{:x}", stat.size, stat.modified_nanos), version_id: None }
 }
 
-fn meta_of(path: &ObjectPath, stat: &Stat) -> ObjectMeta {
+pub(super) fn meta_of(path: &ObjectPath, stat: &Stat) -> ObjectMeta {
     ObjectMeta {
         path: path.clone(),
         size: stat.size,
@@ -248,7 +248,7 @@ impl Directory {
         self.publish(draft, path)
     }
 
-    fn file_of(&self, path: &ObjectPath) -> PathBuf {
+    pub(super) fn file_of(&self, path: &ObjectPath) -> PathBuf {
         self.root.join(path.as_str())
     }
 
@@ -532,59 +532,6 @@ impl Directory {
         }
         self.publish(draft, to)
     }
-
-    /// One page, by a walk that enters only folders which can hold paths of the prefix after `after`. Every folder on
-    /// the way is read whole.
-    pub(crate) fn list(
-        &self,
-        prefix: &str,
-        after: Option<&ObjectPath>,
-        limit: usize,
-    ) -> Result<Vec<ObjectMeta>> {
-        let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
-        if folder.split('/').any(|part| part.starts_with('.')) {
-            return Ok(Vec::new());
-        }
-        let mut walk = Walk { prefix, after: after.map_or("", ObjectPath::as_str), limit, found: Vec::new() };
-        self.walk(folder, &mut walk)?;
-        Ok(walk.found)
-    }
-
-    /// `folder` is empty or ends with a slash.
-    fn walk(&self, folder: &str, walk: &mut Walk<'_>) -> Result<()> {
-        let dir = self.root.join(folder);
-        let mut entries = match self.fs.entries(&dir) {
-            Ok(entries) => entries,
-            Err(error) if is_absence(&error) => return Ok(()),
-            Err(error) => return Err(certainly_not("listing", &dir, &error)),
-        };
-        // Paths sort by their text: a folder sorts as its name and a slash, which is not the order of the names.
-        let shown = |entry: &Entry| format!("{folder}{}{}", entry.name, if entry.is_dir { "/" } else { "" });
-        entries.retain(|entry| !entry.name.starts_with('.'));
-        let mut names: Vec<(String, bool)> =
-            entries.iter().map(|entry| (shown(entry), entry.is_dir)).collect();
-        names.sort_unstable();
-        for (name, is_dir) in names {
-            if walk.found.len() >= walk.limit {
-                break;
-            }
-            if is_dir {
-                if walk.may_hold(&name) {
-                    self.walk(&name, walk)?;
-                }
-            } else if name.starts_with(walk.prefix) && *name > *walk.after {
-                // A stranger's name is an error, not a file that a load leaves out in silence.
-                let path = ObjectPath::new(&name)?;
-                match self.fs.stat(&self.file_of(&path)) {
-                    Ok(stat) if stat.is_file => walk.found.push(meta_of(&path, &stat)),
-                    Ok(_) => {}
-                    Err(error) if is_absence(&error) => {}
-                    Err(error) => return Err(certainly_not("listing", &dir, &error)),
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 enum Adopted {
@@ -593,22 +540,7 @@ enum Adopted {
     NotPossible,
 }
 
-struct Walk<'a> {
-    prefix: &'a str,
-    after: &'a str,
-    limit: usize,
-    found: Vec<ObjectMeta>,
-}
-
-impl Walk<'_> {
-    /// Whether paths that begin with `folder` can have the prefix and sort after `after`.
-    fn may_hold(&self, folder: &str) -> bool {
-        (folder.starts_with(self.prefix) || self.prefix.starts_with(folder))
-            && (self.after.starts_with(folder) || *folder > *self.after)
-    }
-}
-
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 

@@ -65,6 +65,7 @@
 
 mod files;
 pub(crate) mod fs;
+mod list;
 #[cfg(test)]
 mod tests;
 
