@@ -21,7 +21,9 @@ mod tables;
 mod transport;
 
 pub use loads::{LoadAction, UploadBody};
-pub use rows::{GetAnswer, KeyText, ReadOptions, Receipt, ScanOptions, Value, VersionsOptions, WriteAnswer, WriteOptions};
+pub use rows::{
+    GetAnswer, KeyText, ReadOptions, Receipt, ScanOptions, Value, VersionsOptions, WriteAnswer, WriteOptions,
+};
 pub use sessions::Sessions;
 pub use tables::Made;
 pub use transport::{Client, ClientConfig};

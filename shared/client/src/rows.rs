@@ -5,7 +5,8 @@ use crate::transport::{integer, text};
 use crate::{Client, TableRef};
 use bytes::Bytes;
 use nacre_api::{
-    BatchGetAnswer, BatchGetBody, BatchWriteAnswer, BatchWriteBody, ExplainBody, JsonKey, RowsPage, headers, row_path,
+    BatchGetAnswer, BatchGetBody, BatchWriteAnswer, BatchWriteBody, ExplainBody, JsonKey, RowsPage, headers,
+    row_path,
 };
 use nacre_types::{Consistency, Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap};
@@ -248,7 +249,12 @@ impl Client {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn scan(&self, table: &TableRef, which: &ScanOptions, options: &ReadOptions) -> Result<RowsPage> {
+    pub async fn scan(
+        &self,
+        table: &TableRef,
+        which: &ScanOptions,
+        options: &ReadOptions,
+    ) -> Result<RowsPage> {
         let mut target = Target::new(format!("{}/rows", table.path()));
         for (name, bound) in [("prefix", &which.prefix), ("start", &which.start), ("end", &which.end)] {
             if let Some(bound) = bound {
@@ -287,7 +293,12 @@ impl Client {
     ///
     /// # Errors
     /// What the server says; `Unknown` where the answer was lost.
-    pub async fn delete(&self, table: &TableRef, key: KeyText<'_>, options: &WriteOptions) -> Result<WriteAnswer> {
+    pub async fn delete(
+        &self,
+        table: &TableRef,
+        key: KeyText<'_>,
+        options: &WriteOptions,
+    ) -> Result<WriteAnswer> {
         self.write_row(table, key, options, |path| self.request(Method::DELETE, path)).await
     }
 

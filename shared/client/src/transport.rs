@@ -62,9 +62,8 @@ impl Client {
     /// characters that no header takes.
     pub fn new(config: ClientConfig) -> Result<Self> {
         let base = config.server.trim_end_matches('/').to_owned();
-        let wrong = |why: &str| {
-            Error::invalid(format!("server {:?}: {why}", config.server)).with_code("server-url")
-        };
+        let wrong =
+            |why: &str| Error::invalid(format!("server {:?}: {why}", config.server)).with_code("server-url");
         if base.starts_with("https://") {
             return Err(wrong("TLS comes later; put a proxy in front, or use http://host:port"));
         }
@@ -75,7 +74,8 @@ impl Client {
         let authorization = match &config.token {
             Some(token) => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                    Error::invalid("the access token has characters that no header takes").with_code("token-invalid")
+                    Error::invalid("the access token has characters that no header takes")
+                        .with_code("token-invalid")
                 })?;
                 value.set_sensitive(true);
                 Some(value)
@@ -138,7 +138,8 @@ impl Client {
     fn not_answered(&self, error: &reqwest::Error, lost: ErrorKind) -> Error {
         if error.is_connect() {
             // Nothing was sent, so a write certainly had no effect.
-            return Error::unavailable(format!("no server answers at {}", self.base)).with_code("server-unreachable");
+            return Error::unavailable(format!("no server answers at {}", self.base))
+                .with_code("server-unreachable");
         }
         if error.is_builder() {
             return Error::invalid(format!("the request cannot be made: {}", innermost(error)));
@@ -191,7 +192,9 @@ fn error_of(status: StatusCode, retry_after_ms: Option<u64>, body: &[u8], lost: 
             let kind = kind_from_name(&problem.kind).unwrap_or_else(|| kind_of(status, lost));
             Error::new(kind, problem.detail.clone()).with_code(interned(problem.code()))
         }
-        Err(_) => Error::new(kind_of(status, lost), format!("the server answered {status} without saying why")),
+        Err(_) => {
+            Error::new(kind_of(status, lost), format!("the server answered {status} without saying why"))
+        }
     };
     if let Some(milliseconds) = retry_after_ms {
         error = error.with_retry_after_ms(milliseconds);
@@ -247,7 +250,8 @@ fn interned(code: &str) -> &'static str {
     if let Some(known) = codes.get(code) {
         return known;
     }
-    let plausible = (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let plausible =
+        (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     if !plausible || codes.len() == MOST_CODES {
         return "server-error";
     }

@@ -59,7 +59,7 @@ impl Server {
     fn start(program: &Path, folder: &Path) -> Outcome<Self> {
         let mut child = Command::new(program)
             .args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--output", "json"])
-            .env("NACRE_LOG", "warn")
+            .env("NACRE_LOG_LEVEL", "warn")
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

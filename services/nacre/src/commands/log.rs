@@ -1,0 +1,91 @@
+//! `nacre log status|resume|show`
+
+use super::later;
+use crate::output::{Grid, Out, moment};
+use crate::storage::{self, StorageSettings};
+use clap::Subcommand;
+use nacre_runtime::Context;
+use nacre_types::{Error, PartitionId, Result};
+use serde::Serialize;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Where each partition of a store's log ends; asks the store, not a server
+    Status {
+        #[command(flatten)]
+        storage: StorageSettings,
+    },
+    /// Go on after the log was lost or replaced (comes later)
+    Resume(later::Arguments),
+    /// Print records of the log (comes later)
+    Show(later::Arguments),
+}
+
+#[derive(Debug, Serialize)]
+struct Partition {
+    partition: u32,
+    end_offset: u64,
+    clock: i64,
+    log_time: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    store: String,
+    store_id: String,
+    log: String,
+    incarnation: u32,
+    partitions: Vec<Partition>,
+}
+
+pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
+    match command {
+        Command::Status { storage } => {
+            let status = status(storage).await?;
+            out.result(&status, |status| {
+                let mut grid = Grid::new(&["partition", ">end", "clock", "log's time"]);
+                for one in &status.partitions {
+                    grid.row([
+                        one.partition.to_string(),
+                        one.end_offset.to_string(),
+                        moment(one.clock),
+                        moment(one.log_time),
+                    ]);
+                }
+                format!("log of {} (incarnation {})\n{}", status.store, status.incarnation, grid.text())
+            })
+        }
+        Command::Resume(_) => later::refuse("log resume", "it comes with the log on Kafka"),
+        Command::Show(_) => later::refuse("log show", "it comes with the log on Kafka"),
+    }
+}
+
+async fn status(settings: &StorageSettings) -> Result<Status> {
+    settings.check()?;
+    let url = settings.store_url();
+    // A question must not make a store where there is none.
+    if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
+        return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
+    }
+    let ctx = Context::system();
+    let storage = storage::open(&url, &ctx).await?;
+    let mut partitions = Vec::new();
+    for number in 0..storage.log.partitions() {
+        let partition = PartitionId(number);
+        let end = storage.log.end(partition).await?;
+        let log_time = storage.log.log_time(partition).await?;
+        partitions.push(Partition {
+            partition: number,
+            end_offset: end.offset.0,
+            clock: end.clock,
+            log_time,
+        });
+    }
+    Ok(Status {
+        store: url,
+        store_id: storage.identity.store_id.to_string(),
+        log: storage.identity.log.clone(),
+        incarnation: storage.identity.log_incarnation.0,
+        partitions,
+    })
+}

@@ -1,0 +1,169 @@
+//! `nacre serve`: every role in one process.
+
+mod listen;
+
+mod roles;
+mod welcome;
+
+use crate::output::Out;
+use crate::storage::StorageSettings;
+use crate::telemetry::{self, LogFormat};
+use crate::units::{Size, Span};
+use clap::Args;
+use nacre_types::{Error, Result};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// The settings of a server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Settings {
+    /// Which roles to play; others than all come with the multi-process deployment
+    #[arg(long, value_name = "ROLE", env = "NACRE_ROLE", default_value = "all")]
+    role: Role,
+
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", env = "NACRE_LISTEN", default_value = "127.0.0.1:8790")]
+    listen: String,
+
+    #[command(flatten)]
+    storage: StorageSettings,
+
+    /// Keep everything in memory, and nothing after the end
+    #[arg(long, env = "NACRE_EPHEMERAL", value_parser = clap::builder::BoolishValueParser::new())]
+    ephemeral: bool,
+
+    /// Let everybody who reaches the address do everything; wanted for one beyond this machine
+    #[arg(long, env = "NACRE_ANONYMOUS", value_parser = clap::builder::BoolishValueParser::new())]
+    anonymous: bool,
+
+    /// Memory for decoded blocks: more keeps more reads from the store
+    #[arg(long, value_name = "SIZE", env = "NACRE_CACHE_MEMORY", default_value = "256MiB")]
+    cache_memory: Size,
+
+    /// A folder for cached blocks on a local disk; worth it where the store is not one itself
+    #[arg(long, value_name = "DIR", env = "NACRE_CACHE_DIR", requires = "cache_disk")]
+    cache_dir: Option<PathBuf>,
+
+    /// How much of that disk the cache may take, at least 64MiB
+    #[arg(long, value_name = "SIZE", env = "NACRE_CACHE_DISK")]
+    cache_disk: Option<Size>,
+
+    /// How often the log is made into segments: longer makes fewer and larger ones, and a start reads more log
+    #[arg(long, value_name = "SPAN", env = "NACRE_FLUSH_EVERY", default_value = "60s")]
+    flush_every: Span,
+
+    /// The log is made into segments earlier when so much of it is waiting, in memory too
+    #[arg(long, value_name = "SIZE", env = "NACRE_FLUSH_SIZE", default_value = "256MiB")]
+    flush_size: Size,
+
+    /// How long requests under way may take to end when the server stops
+    #[arg(long, value_name = "SPAN", env = "NACRE_SHUTDOWN_GRACE", default_value = "30s")]
+    shutdown_grace: Span,
+
+    /// How logs are written to stderr
+    #[arg(long, value_name = "FORMAT", env = "NACRE_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug or trace, or levels by module, as in info,nacre_log=debug
+    #[arg(long, value_name = "LEVELS", env = "NACRE_LOG_LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+/// Which part a process plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    All,
+    Dispatcher,
+    CacheNode,
+    Writer,
+    Loader,
+    Maintainer,
+}
+
+impl Settings {
+    /// Whether the settings fit one another.
+    ///
+    /// # Errors
+    /// `Invalid` naming the setting.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.role != Role::All {
+            return Err(Error::invalid(
+                "role: one role per process comes with the multi-process deployment; for now it is all",
+            )
+            .with_code("not-built-yet"));
+        }
+        if self.ephemeral && (self.storage.store.is_some() || self.storage.catalog.is_some()) {
+            return Err(Error::invalid("ephemeral keeps everything in memory: leave store and catalog out")
+                .with_code("config-invalid"));
+        }
+        for (name, size) in [("cache_memory", self.cache_memory), ("flush_size", self.flush_size)] {
+            if size.0 < 1 << 20 {
+                return Err(Error::invalid(format!("{name}: at least 1MiB")).with_code("config-invalid"));
+            }
+        }
+        if self.flush_every.0 == 0 {
+            return Err(Error::invalid("flush_every: at least 1s").with_code("config-invalid"));
+        }
+        self.storage.check()?;
+        telemetry::check(&self.log_level)?;
+        listen::address(&self.listen, self.anonymous).map(|_| ())
+    }
+
+    /// Where everything lies.
+    pub(crate) fn storage(&self) -> &StorageSettings {
+        &self.storage
+    }
+
+    /// What the store is called.
+    fn store_url(&self) -> String {
+        if self.ephemeral { "memory:".to_owned() } else { self.storage.store_url() }
+    }
+}
+
+pub(crate) fn run(settings: &Settings, out: &Out) -> Result<()> {
+    settings.check()?;
+    telemetry::begin(settings.log_format, &settings.log_level)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("nacre")
+        .build()
+        .map_err(|error| Error::internal(format!("no runtime: {error}")))?
+        .block_on(roles::run(settings, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn settings(words: &str) -> Settings {
+        let cli = Cli::try_parse_from(format!("nacre serve {words}").split_whitespace()).unwrap();
+        let Command::Serve(arguments) = cli.command else { panic!("not serve") };
+        arguments.settings
+    }
+
+    #[test]
+    fn settings_must_fit_one_another() {
+        assert!(settings("").check().is_ok());
+        assert!(settings("--ephemeral --listen 127.0.0.1:0").check().is_ok());
+        for (words, code) in [
+            ("--role writer", "not-built-yet"),
+            ("--listen 0.0.0.0:1", "listen-not-loopback"),
+            ("--ephemeral --store file:./x", "config-invalid"),
+            ("--cache-memory 1KiB", "config-invalid"),
+            ("--flush-every 0s", "config-invalid"),
+            ("--catalog dynamodb://t", "catalog-url"),
+            ("--log kafka://b/t", "log-url"),
+            ("--log-level nacre=loud", "log-level"),
+        ] {
+            assert_eq!(settings(words).check().unwrap_err().code(), code, "{words}");
+        }
+        assert_eq!(settings("--ephemeral").store_url(), "memory:");
+    }
+}

@@ -1,0 +1,189 @@
+//! Starting the program.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program, with none of the caller's settings, in `folder`.
+pub(crate) fn nacre(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nacre"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NACRE_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The result, of a command that ended well.
+    pub(crate) fn well(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout
+    }
+
+    /// The result as JSON.
+    pub(crate) fn json(self) -> serde_json::Value {
+        let text = self.well();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// The complaint, of a command that ended with `code`.
+    pub(crate) fn badly(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        self.stderr
+    }
+}
+
+/// Runs the program in an empty folder.
+pub(crate) fn run(words: &[&str]) -> Done {
+    let folder = tempfile::tempdir().unwrap();
+    Done::of(&nacre(folder.path()).args(words).output().unwrap())
+}
+
+/// Runs a prepared command.
+pub(crate) fn done(command: &mut Command) -> Done {
+    Done::of(&command.output().unwrap())
+}
+
+/// Files of other writers, with rows that are known.
+pub(crate) fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/segment/tests/samples").join(name)
+}
+
+/// Key, and value, of row `number` of every sample; `None` is a tombstone.
+pub(crate) fn sample_value(number: u64) -> Option<String> {
+    (number % 97 != 0).then(|| number.to_string().repeat(10))
+}
+
+/// A server that was started; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// Its URL.
+    pub(crate) api: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server over `folder`/data and waits until it has said its address.
+    pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
+        let words =
+            ["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data", "--flush-every", "1s"];
+        let mut command = nacre(folder);
+        command.args(words).args(more).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let first: serde_json::Value = match serde_json::from_str(&line) {
+            Ok(first) => first,
+            Err(error) => {
+                let _ = child.kill();
+                panic!("the server's first line is no JSON ({error}): {line:?}")
+            }
+        };
+        Self { child, api: first["api"].as_str().unwrap().to_owned(), folder: folder.to_owned() }
+    }
+
+    /// Runs a command against it.
+    pub(crate) fn ask(&self, words: &[&str]) -> Done {
+        done(nacre(&self.folder).args(words).args(["--server", &self.api]))
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) fn stop(mut self) -> i32 {
+        self.signal("TERM");
+        self.wait(Duration::from_secs(60))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    fn wait(&mut self, limit: Duration) -> i32 {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(begun.elapsed() < limit, "the server did not stop within {limit:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that answers every request with the same bytes, to see what the program makes of them.
+pub(crate) struct Canned {
+    pub(crate) api: String,
+    thread: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Canned {
+    /// Answers one request with `status`, `headers` (each ended by CRLF) and `body`.
+    pub(crate) fn new(status: &str, headers: &str, body: &str) -> Self {
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+            body.len()
+        );
+        Self::raw(answer)
+    }
+
+    /// Answers one request with these bytes and closes.
+    pub(crate) fn raw(answer: String) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            use std::io::Write;
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut part = [0; 4_096];
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                let read = stream.read(&mut part).unwrap();
+                if read == 0 {
+                    break;
+                }
+                request.extend_from_slice(&part[..read]);
+            }
+            let _ = stream.write_all(answer.as_bytes());
+            String::from_utf8_lossy(&request).into_owned()
+        });
+        Self { api, thread: Some(thread) }
+    }
+
+    /// The request that came.
+    pub(crate) fn request(mut self) -> String {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}

@@ -1,0 +1,10 @@
+//! The program as a person uses it: started, spoken to, stopped and killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod check;
+mod command_line;
+mod harness;
+mod kill;
+mod loads;
+mod rows;
+mod serve;
