@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nacre_catalog::{Catalog, RecordPut, RecordTag};
 use nacre_runtime::{Backoff, Context};
-use nacre_types::{Error, NamespaceName, Result, TableId, TableName};
+use nacre_types::{Error, NamespaceName, Result, TableId};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -72,16 +72,11 @@ impl Names {
 
     /// What a name means, from memory if it is known and young enough. The second part says whether the record should
     /// be read again in the background.
-    pub(crate) fn lookup_cached(
-        &self,
-        namespace: &NamespaceName,
-        table: &TableName,
-    ) -> Option<(TableId, bool)> {
+    pub(crate) fn lookup_cached(&self, namespace: &str, table: &str) -> Option<(TableId, bool)> {
         let cached = self.cached.read();
         let held = cached.get(namespace)?;
         let age = self.ctx.clock.monotonic().saturating_sub(held.read_at);
-        let entry =
-            held.record.tables.get(table.as_str()).filter(|entry| entry.dropped_at_micros.is_none())?;
+        let entry = held.record.tables.get(table).filter(|entry| entry.dropped_at_micros.is_none())?;
         (age < NAME_LIFE).then(|| TableId::parse(&entry.id).ok().map(|id| (id, age > NAME_REFRESH))).flatten()
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +66,7 @@ pub struct Node {
     tables: RwLock<HashMap<TableId, Arc<Table>>>,
     /// Opening a table takes a while; one task does it, the others wait.
     opening: tokio::sync::Mutex<()>,
+    refreshing_names: AtomicBool,
     /// Positions up to which the log may be trimmed, and from when on.
     pub(crate) trims: Mutex<HashMap<PartitionId, VecDeque<(Duration, LogPosition)>>>,
 }
@@ -101,6 +103,7 @@ impl Node {
             names,
             tables: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
+            refreshing_names: AtomicBool::new(false),
             trims: Mutex::default(),
         });
         let tailers: Vec<Tailer> = (0..node.shared.log.partitions())
@@ -266,22 +269,37 @@ impl Node {
     /// # Errors
     /// `NotFound` (`table-not-found`, `namespace-not-found`).
     pub async fn table(self: &Arc<Self>, namespace: &NamespaceName, name: &TableName) -> Result<Arc<Table>> {
-        if let Some((id, is_old)) = self.names.lookup_cached(namespace, name) {
-            if is_old {
-                let (node, namespace) = (self.clone(), namespace.clone());
-                self.shared
-                    .ctx
-                    .tasks
-                    .spawn("refresh-names", async move { node.names.read(&namespace).await.map(drop) });
-            }
-            if let Some(table) = self.tables.read().get(&id) {
-                return Ok(table.clone());
-            }
+        if let Some(table) = self.table_cached(namespace.as_str(), name.as_str()) {
+            return Ok(table);
         }
         self.find_table(namespace, name).await?.ok_or_else(|| {
             Error::not_found(format!("there is no table {name} in namespace {namespace}; PUT it first"))
                 .with_code("table-not-found")
         })
+    }
+
+    /// The table of a name that this process knows already: the path of a warm request, which copies nothing.
+    pub fn table_cached(self: &Arc<Self>, namespace: &str, name: &str) -> Option<Arc<Table>> {
+        let (id, is_old) = self.names.lookup_cached(namespace, name)?;
+        if is_old {
+            self.refresh_names(namespace);
+        }
+        self.tables.read().get(&id).cloned()
+    }
+
+    /// Reads a namespace's record in the background; one task at a time is enough.
+    fn refresh_names(self: &Arc<Self>, namespace: &str) {
+        let Ok(namespace) = NamespaceName::new(namespace) else { return };
+        if self.refreshing_names.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let node = self.clone();
+        self.shared.ctx.tasks.spawn("refresh-names", async move {
+            if let Err(error) = node.names.read(&namespace).await {
+                tracing::warn!(%namespace, %error, "the names could not be read again");
+            }
+            node.refreshing_names.store(false, Ordering::Relaxed);
+        });
     }
 
     async fn find_table(
@@ -312,7 +330,8 @@ impl Node {
         .collect()
     }
 
-    /// Changes a table's settings.
+    /// Changes a table's settings: `change` answers the new ones from those in force, and is asked again where another
+    /// was faster.
     ///
     /// # Errors
     /// `Invalid` (`settings-invalid`) for a change that is not allowed, for example a larger `max_versions`.
@@ -320,10 +339,10 @@ impl Node {
         self: &Arc<Self>,
         namespace: &NamespaceName,
         name: &TableName,
-        settings: TableSettings,
+        change: impl Fn(&TableSettings) -> Result<TableSettings> + Send + 'static,
     ) -> Result<Arc<Table>> {
         let table = self.table(namespace, name).await?;
-        table.set_settings(settings).await?;
+        table.change_settings(change).await?;
         Ok(table)
     }
 

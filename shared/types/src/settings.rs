@@ -147,18 +147,6 @@ impl TableSettings {
         self.key.clone().unwrap_or_default()
     }
 
-    /// When a row expires, all told: its own moment, shortened to `version + ttl` where the table has a ttl, and
-    /// always already at or below `expired_below`. `None` = never.
-    pub fn effective_expiry(&self, version: i64, own: Option<i64>, expired_below: i64) -> Option<i64> {
-        if version <= expired_below {
-            return Some(i64::MIN);
-        }
-        match (self.ttl_micros().map(|ttl| version.saturating_add(ttl)), own) {
-            (Some(by_ttl), Some(own)) => Some(by_ttl.min(own)),
-            (by_ttl, own) => by_ttl.or(own),
-        }
-    }
-
     /// Checks a writer's version where it enters: not more than 24 h ahead of `log_time`, and, with a ttl, not from
     /// before 2000.
     ///
@@ -189,17 +177,6 @@ impl TableSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rows_own_expiry_only_shortens_the_ttl() {
-        let mut settings = TableSettings { ttl_seconds: Some(10), ..TableSettings::default() };
-        assert_eq!(settings.effective_expiry(5, Some(1), 0), Some(1));
-        assert_eq!(settings.effective_expiry(5, Some(i64::MAX), 0), Some(10_000_005));
-        assert_eq!(settings.effective_expiry(5, None, 5), Some(i64::MIN));
-        settings.ttl_seconds = None;
-        assert_eq!(settings.effective_expiry(5, Some(1), 0), Some(1));
-        assert_eq!(settings.effective_expiry(5, None, 0), None);
-    }
 
     #[test]
     fn versions_are_judged_where_they_enter() {

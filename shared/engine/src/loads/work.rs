@@ -91,9 +91,10 @@ impl Table {
                 .with_code("load-key"));
             }
         }
-        let mut next = (*settings).clone();
-        next.key = Some(schema);
-        self.set_settings(next).await
+        self.change_settings(move |held| {
+            Ok(nacre_types::TableSettings { key: Some(schema.clone()), ..held.clone() })
+        })
+        .await
     }
 
     /// Writes the loader's progress where every process sees it. A lost race or a lost answer is no matter.

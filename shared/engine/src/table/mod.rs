@@ -193,8 +193,11 @@ impl Table {
         }
     }
 
-    /// Changes the settings.
-    pub(crate) async fn set_settings(self: &Arc<Self>, settings: TableSettings) -> Result<()> {
+    /// Changes the settings to what `change` makes of those in force.
+    pub(crate) async fn change_settings(
+        self: &Arc<Self>,
+        change: impl Fn(&TableSettings) -> Result<TableSettings> + Send + 'static,
+    ) -> Result<()> {
         let mut log_time = i64::MIN;
         let mut ends = Vec::new();
         for partition in self.partitions_of(None) {
@@ -202,12 +205,13 @@ impl Table {
             ends.push((partition, self.shared.log.end(partition).await?.offset));
         }
         self.commit(Box::new(move |manifest| {
-            if manifest.settings() == &settings {
+            let settings = change(manifest.settings())?;
+            if *manifest.settings() == settings {
                 return Ok(Vec::new());
             }
             let lateness_changes = manifest.settings().max_lateness_seconds != settings.max_lateness_seconds;
             Ok(vec![Change::SetSettings(SetSettings {
-                settings: settings.clone(),
+                settings,
                 log_time_micros: log_time,
                 lateness_from: if lateness_changes { ends.clone() } else { Vec::new() },
             })])
