@@ -38,5 +38,6 @@ pub use refused::{Refused, RefusedReason};
 pub use segment::{
     IndexSpan, Layer, Location, Segment, SegmentName, SegmentOrigin, StreamedSpan, index_path, segment_path,
 };
-pub use segments::{SegmentRef, Segments};
+pub use segments::SegmentRef;
+pub(crate) use segments::Segments;
 pub use shard::Shard;

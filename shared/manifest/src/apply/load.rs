@@ -153,7 +153,7 @@ impl Draft {
         let floor = load.floor(self.next.seq);
         if let Some(floor) = floor
             && !insist
-            && let Some(above) = self.next.floors.iter().filter(|other| other.version > floor.version).last()
+            && let Some(above) = self.next.floors.iter().rfind(|other| other.version > floor.version)
         {
             return Err(Refused::new(
                 RefusedReason::BelowFloor { load: above.load, version: above.version },

@@ -134,7 +134,7 @@ impl Block {
             if !input.is_ok() || !record.is_valid() || record.max.cmp(&scratch) == Ordering::Less {
                 return None;
             }
-            if index % GROUP == 0 {
+            if index.is_multiple_of(GROUP) {
                 group_max.push(index as u8);
                 record.max.copy_to(&mut largest);
             } else if record.max.cmp(&largest) == Ordering::Greater {
@@ -172,7 +172,7 @@ impl Block {
     /// The first index in `from..end` whose largest key is at least `key`.
     pub(crate) fn next_reaching(&self, mut from: usize, end: usize, key: &[u8]) -> Option<usize> {
         while from < end {
-            if from % GROUP == 0 {
+            if from.is_multiple_of(GROUP) {
                 let largest = self.group_max.get(from / GROUP).map_or(0, |index| usize::from(*index));
                 if self.max_of(largest).cmp(key) == Ordering::Less {
                     from += GROUP;

@@ -26,19 +26,19 @@ pub use segment_ref::SegmentRef;
 
 /// The segments of a table. Cheap to clone; an update shares all that it does not change.
 #[derive(Clone, Default)]
-pub struct Segments {
+pub(crate) struct Segments {
     root: Option<Child>,
     ids: Option<ids::Trie>,
 }
 
 impl Segments {
     /// Their number, rows and bytes.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.root.as_ref().map(|root| root.totals).unwrap_or_default()
     }
 
     /// Bytes on the heap, nearly: what an allocator adds is not counted.
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let tree = self.root.as_ref().map_or(0, |root| root.node.heap_bytes());
         tree + self.ids.as_ref().map_or(0, ids::Trie::heap_bytes)
     }

@@ -67,7 +67,7 @@ fn narrow(number: u64) -> Segment {
         rows: 300_000 + number % 1000,
         tombstones: number % 500,
         bytes: 64_300_000 + number,
-        max_expires_at: (number % 2 == 0).then_some(version + 100_000_000_000),
+        max_expires_at: number.is_multiple_of(2).then_some(version + 100_000_000_000),
         ..by_job(0, "a", "b", Layer::Loaded(LoadId(1)), job_of(1))
     }
 }
