@@ -61,6 +61,9 @@ impl<'a> Call<'a> {
 
     /// The table of a path.
     pub(crate) async fn table(&self, ns: &str, table: &str) -> Result<Arc<Table>> {
+        if let Some(table) = self.app.node.table_cached(ns, table) {
+            return Ok(table);
+        }
         self.app.node.table(&NamespaceName::new(ns)?, &TableName::new(table)?).await
     }
 
@@ -253,48 +256,59 @@ impl<'a> Call<'a> {
     }
 
     /// Reads the whole body, at most `limit` bytes and no longer than `body_timeout`.
-    pub(crate) async fn body(&mut self, limit: usize, name: &str, code: &'static str) -> Result<Bytes> {
-        let wait = self.app.config.body_timeout;
-        let read = self.unhurried_body(limit, name, code);
-        tokio::time::timeout(wait, read).await.unwrap_or_else(|_| Err(too_slow(wait)))
-    }
-
-    /// Reads the whole body; `body_timeout` counts anew with each part that arrives, as it must for files.
-    pub(crate) async fn unhurried_body(
+    pub(crate) async fn body(
         &mut self,
         limit: usize,
-        name: &str,
+        name: &'static str,
         code: &'static str,
     ) -> Result<Bytes> {
-        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        if body.is_end_stream() {
-            return Ok(Bytes::new());
+        let wait = self.app.config.body_timeout;
+        let mut stream = self.stream(limit, name, code)?;
+        let read = async {
+            let Some(first) = stream.frame().await? else { return Ok(Bytes::new()) };
+            // A body of one frame, as small ones are, is not copied.
+            let Some(second) = stream.frame().await? else { return Ok(first) };
+            let mut all = BytesMut::with_capacity(stream.claimed.clamp(first.len() + second.len(), limit));
+            all.extend_from_slice(&first);
+            all.extend_from_slice(&second);
+            while let Some(more) = stream.frame().await? {
+                all.extend_from_slice(&more);
+            }
+            Ok(all.freeze())
+        };
+        match tokio::time::timeout(wait, read).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(error)) => {
+                stream.discard().await;
+                Err(error)
+            }
+            Err(_) => Err(too_slow(wait)),
         }
+    }
+
+    /// The body in pieces. `body_timeout` counts anew with each, as it must for files.
+    ///
+    /// # Errors
+    /// At once, where the length that is claimed is beyond `limit`.
+    pub(crate) fn stream(
+        &mut self,
+        limit: usize,
+        name: &'static str,
+        code: &'static str,
+    ) -> Result<BodyStream> {
         let claimed =
             self.parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let too_long = |length: u64| {
-            Error::invalid(format!("the body has {length} bytes or more; the limit {name} is {limit}"))
-                .with_code(code)
-        };
-        let wait = self.app.config.body_timeout;
-        if let Some(length) = claimed.filter(|&length| length > limit as u64) {
+        Ok(BodyStream {
+            body: self.body.take().filter(|body| !body.is_end_stream()),
+            claimed: usize::try_from(claimed.unwrap_or(0)).unwrap_or(usize::MAX),
             // Who waits for 100 Continue has sent nothing yet.
-            if !self.parts.headers.contains_key(EXPECT) {
-                discard(body, wait).await;
-            }
-            return Err(too_long(length));
-        }
-        match collect(body, limit, claimed.unwrap_or(0) as usize, wait).await {
-            Ok(bytes) => Ok(bytes),
-            Err(Cut::TooLong(rest)) => {
-                discard(rest, wait).await;
-                Err(too_long(limit as u64 + 1))
-            }
-            Err(Cut::Broken(error)) => {
-                Err(Error::invalid(format!("the body broke off: {error}")).with_code("body-broken"))
-            }
-            Err(Cut::Slow) => Err(too_slow(wait)),
-        }
+            expects: self.parts.headers.contains_key(EXPECT),
+            taken: 0,
+            limit,
+            name,
+            code,
+            wait: self.app.config.body_timeout,
+        })
     }
 
     /// Counts a read and says what it cost.
@@ -330,52 +344,90 @@ pub(crate) fn media_type(found: &str, expected: &str) -> Error {
         .with_code("media-type")
 }
 
-enum Cut {
-    TooLong(Incoming),
-    Broken(hyper::Error),
-    Slow,
-}
-
 fn too_slow(wait: Duration) -> Error {
     Error::invalid(format!("the body did not arrive within the limit body_timeout, {} ms", wait.as_millis()))
         .with_code("body-timeout")
 }
 
-/// A body of one frame, as small ones are, is not copied.
-async fn collect(mut body: Incoming, limit: usize, claimed: usize, wait: Duration) -> Result<Bytes, Cut> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(wait, body.frame()).await.map_err(|_| Cut::Slow)? {
-        let Ok(data) = frame.map_err(Cut::Broken)?.into_data() else { continue };
-        if data.len() > limit - first.len() - all.len() {
-            return Err(Cut::TooLong(body));
-        }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            if all.is_empty() {
-                all.reserve(claimed.clamp(first.len() + data.len(), limit));
-                all.extend_from_slice(&std::mem::take(&mut first));
-            }
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+/// A body that is read piece by piece, within limits.
+pub(crate) struct BodyStream {
+    body: Option<Incoming>,
+    claimed: usize,
+    expects: bool,
+    taken: usize,
+    limit: usize,
+    name: &'static str,
+    code: &'static str,
+    wait: Duration,
 }
 
-/// Takes some of what a client is still sending, so that it reads the answer instead of a reset.
-async fn discard(mut body: Incoming, wait: Duration) {
-    const MOST: usize = 16 << 20;
-    let take = async {
-        let mut taken = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            taken += frame.data_ref().map_or(0, Bytes::len);
-            if taken > MOST {
-                break;
+impl BodyStream {
+    /// The next piece as it arrived; `None` at the end.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Bytes>> {
+        if self.claimed > self.limit {
+            return Err(self.too_long(self.claimed));
+        }
+        let Some(body) = &mut self.body else { return Ok(None) };
+        loop {
+            let frame =
+                tokio::time::timeout(self.wait, body.frame()).await.map_err(|_| too_slow(self.wait))?;
+            let data = match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => frame.into_data(),
+                Some(Err(error)) => {
+                    return Err(
+                        Error::invalid(format!("the body broke off: {error}")).with_code("body-broken")
+                    );
+                }
+            };
+            // Trailers are of no interest.
+            let Ok(data) = data else { continue };
+            self.taken = self.taken.saturating_add(data.len());
+            if self.taken > self.limit {
+                return Err(self.too_long(self.taken));
+            }
+            if !data.is_empty() {
+                return Ok(Some(data));
             }
         }
-    };
-    let _ = tokio::time::timeout(wait.min(Duration::from_secs(2)), take).await;
+    }
+
+    /// Pieces of about `bytes`, as an upload to a store likes them; `None` at the end.
+    pub(crate) async fn part(&mut self, bytes: usize) -> Result<Option<Bytes>> {
+        let Some(first) = self.frame().await? else { return Ok(None) };
+        let mut part = BytesMut::from(&first[..]);
+        while part.len() < bytes {
+            match self.frame().await? {
+                Some(more) => part.extend_from_slice(&more),
+                None => break,
+            }
+        }
+        Ok(Some(part.freeze()))
+    }
+
+    fn too_long(&self, length: usize) -> Error {
+        Error::invalid(format!(
+            "the body has {length} bytes or more; the limit {} is {}",
+            self.name, self.limit
+        ))
+        .with_code(self.code)
+    }
+
+    /// Takes some of what a client is still sending, so that it reads the answer instead of a reset.
+    pub(crate) async fn discard(&mut self) {
+        const MOST: usize = 16 << 20;
+        let Some(body) = self.body.as_mut().filter(|_| !self.expects) else { return };
+        let take = async {
+            let mut taken = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                taken += frame.data_ref().map_or(0, Bytes::len);
+                if taken > MOST {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(self.wait.min(Duration::from_secs(2)), take).await;
+    }
 }
 
 /// The error of a deadline that has passed.

@@ -33,9 +33,9 @@ pub struct Config {
     pub max_streams: u32,
     /// Longest JSON body that is not a batch, in bytes.
     pub body_bytes: usize,
-    /// Longest file put through the API, in bytes; up to [`Config::max_uploads`] of them are in memory.
+    /// Longest file put through the API, in bytes.
     pub load_file_bytes: usize,
-    /// Most files being put at once.
+    /// Most files being put at once; each holds a part of 8 MiB in memory.
     pub max_uploads: usize,
     /// Whether every request is logged (target `nacre::access`), its key hashed.
     pub access_log: bool,
@@ -68,8 +68,8 @@ impl Default for Config {
             max_requests: 2_000,
             max_streams: 256,
             body_bytes: 1 << 20,
-            load_file_bytes: 256 << 20,
-            max_uploads: 4,
+            load_file_bytes: 5 << 30,
+            max_uploads: 16,
             access_log: false,
             prices: Prices { store_get_nano_usd: 400, node_second_nano_usd: 11_000 },
         }

@@ -99,7 +99,6 @@ async fn serve(stream: TcpStream, app: Arc<App>, shutdown: Shutdown) {
             let connection = hyper::server::conn::http1::Builder::new()
                 .header_read_timeout(None)
                 .max_buf_size(HEAD_BUFFER)
-                .pipeline_flush(true)
                 .serve_connection(io, service);
             tokio::pin!(connection);
             let watch = Watch::new(&app, &state, true);

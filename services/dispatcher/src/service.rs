@@ -40,7 +40,7 @@ pub(crate) struct App {
 /// The engine gives up by itself at the deadline and knows more about why; this much later its future is dropped.
 const GRACE: Duration = Duration::from_millis(250);
 /// Putting a file has no deadline but this: its parts have.
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(900);
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(3_600);
 /// Of the requests in flight, how many may be there for one of this priority to enter.
 const LOW_SHARE: (usize, usize) = (1, 2);
 const NORMAL_SHARE: (usize, usize) = (9, 10);
@@ -84,19 +84,9 @@ impl App {
         let write = is_write(class, &parts.method);
         let mut key_hash = None;
         let work = self.work(&parts, body, route, class, request_id.as_str(), started, &mut key_hash);
-        let outcome = match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.metrics.panics.add(1);
-                tracing::error!(request_id = request_id.as_str(), route = class.name(), "a handler panicked");
-                // What it had done by then is not known.
-                let kind = if write { ErrorKind::Unknown } else { ErrorKind::Internal };
-                Err(Error::new(kind, "the server met a bug; the request id finds it in the logs")
-                    .with_code("internal"))
-            }
-        };
+        let outcome = caught(work, &self.metrics, write).await;
         let mut answer = outcome.unwrap_or_else(|error| {
-            if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
+            if error.code() == "panic" || matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
                 tracing::error!(
                     request_id = request_id.as_str(),
                     route = class.name(),
@@ -215,6 +205,21 @@ impl App {
     }
 }
 
+/// A handler that panics is a bug of ours and an answer to its client; the other requests do not notice. The panic's
+/// message may quote what a client sent, so it goes to the process's panic hook alone.
+async fn caught(
+    work: impl Future<Output = Result<Answer>>,
+    metrics: &Metrics,
+    write: bool,
+) -> Result<Answer> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        metrics.panics.add(1);
+        // What it had done by then is not known.
+        let kind = if write { ErrorKind::Unknown } else { ErrorKind::Internal };
+        Err(Error::new(kind, "the server met a bug; the request id finds it in the logs").with_code("panic"))
+    })
+}
+
 /// Limits of the head, by name.
 fn check_head(parts: &Parts) -> Result<()> {
     let uri = parts.uri.path_and_query().map_or(0, |whole| whole.as_str().len());
@@ -282,3 +287,21 @@ impl RequestId {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_answered() {
+        let metrics = Metrics::new();
+        let read = caught(async { panic!("bug") }, &metrics, false).await.unwrap_err();
+        assert_eq!((status_of(&read), read.kind()), (500, ErrorKind::Internal));
+        let write = caught(async { panic!("bug") }, &metrics, true).await.unwrap_err();
+        let problem = Problem::new(&write, "1", true);
+        assert_eq!((problem.status, problem.applied.as_deref()), (500, Some("unknown")));
+        let mut text = String::new();
+        metrics.text(&mut text);
+        assert!(text.contains("nacre_http_panics_total 2"));
+    }
+}

@@ -74,6 +74,8 @@ pub fn status_of(error: &Error) -> u16 {
         "method-not-allowed" => return 405,
         "not-implemented" => return 501,
         "body-timeout" => return 408,
+        // Of a write too: what it had done by then is not known, but it is a bug, not a slow part.
+        "panic" => return 500,
         "deadline" | "deadline-exceeded" => return 504,
         _ => {}
     }

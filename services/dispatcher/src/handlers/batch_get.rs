@@ -20,7 +20,7 @@ use crate::convert::{BatchForm, push_list};
 const BODY_BYTES: usize = limits::BATCH_GET_KEYS * (limits::KEY_BYTES * 4 / 3 + 64);
 
 /// At most 1,000 keys; the answer has their order and number, and one edition. JSON, NDJSON or the binary form of docs/batch.md.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:batchGet", tag = "Rows",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:batchGet", operation_id = "batch_get", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query), ("partial" = Option<bool>, Query, description = "For NDJSON, which has no place for it in the body")),
     request_body(content((BatchGetBody = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch"))),
     responses((status = 200, description = "One per key.", content((BatchGetAnswer = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch"))), (status = 413, body = Problem, content_type = "application/problem+json", description = "batch-too-large")))]

@@ -15,7 +15,7 @@ use crate::call::Call;
 use crate::convert::{BatchForm, push_list};
 
 /// At most 10,000 rows and 8 MiB. Each row has its own outcome; of the same key twice the later one wins. JSON, NDJSON or the binary form of docs/batch.md.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:batchWrite", tag = "Rows",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:batchWrite", operation_id = "batch_write", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), crate::openapi::WriteParams),
     request_body(content((BatchWriteBody = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch"))),
     responses((status = 200, description = "One outcome per row, in their order.", content((BatchWriteAnswer = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.nacre.batch")), headers(("nacre-token" = String))), (status = 413, body = Problem, content_type = "application/problem+json", description = "batch-too-large"), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]

@@ -5,7 +5,7 @@ use http::header::LOCATION;
 use nacre_api::{
     BeginLoadBody, CommitLoadBody, LoadBody, LoadFileBody, LoadsBody, Problem, from_json, load_id,
 };
-use nacre_engine::{Created, LoadInfo, LoadState};
+use nacre_engine::{Created, LoadInfo, LoadState, finish_load_file};
 use nacre_types::{Error, Result};
 
 use crate::answer::Answer;
@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::convert;
 
 /// Begins a load. With an `Idempotency-Key` a repeat gives the newest attempt that has not failed, been cancelled or reverted.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads", tag = "Loads",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads", operation_id = "begin_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("idempotency-key" = Option<String>, Header)), request_body = BeginLoadBody,
     responses((status = 201, body = LoadBody, description = "Begun: write Parquet files below staging_url, or PUT them here, and commit."), (status = 200, body = LoadBody, description = "The key's newest attempt."), (status = 409, body = Problem, content_type = "application/problem+json", description = "The key was used with another body; or the table's keys are others.")))]
 pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
@@ -32,7 +32,7 @@ pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<
 }
 
 /// The loads of a table, newest first.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads", tag = "Loads",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads", operation_id = "list_loads", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = LoadsBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
@@ -44,7 +44,7 @@ pub(crate) async fn list(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
 }
 
 /// A load described: state, progress, errors.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}", tag = "Loads",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}", operation_id = "describe_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = LoadBody, description = "How it stands."), (status = 404, body = Problem, content_type = "application/problem+json", description = "load-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -54,7 +54,7 @@ pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str, id: &st
 }
 
 /// Validates and prepares a load, and stops before it is visible: `?load=id` on reads previews it.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:prepare", tag = "Loads",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:prepare", operation_id = "prepare_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)), request_body = CommitLoadBody,
     responses((status = 202, body = LoadBody, description = "Under way."), (status = 200, body = LoadBody, description = "Prepared already."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn prepare(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -66,7 +66,7 @@ pub(crate) async fn prepare(call: &mut Call<'_>, ns: &str, table: &str, id: &str
 }
 
 /// Pins the files, validates, prepares, and makes the load visible: at once, whole, or not at all.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:commit", tag = "Loads",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:commit", operation_id = "commit_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)), request_body = CommitLoadBody,
     responses((status = 202, body = LoadBody, description = "Under way."), (status = 200, body = LoadBody, description = "Committed already."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn commit(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -78,7 +78,7 @@ pub(crate) async fn commit(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
 }
 
 /// Gives a load up; nothing of it is ever visible.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:cancel", tag = "Loads",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:cancel", operation_id = "cancel_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = LoadBody, description = "Cancelled."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn cancel(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -88,7 +88,7 @@ pub(crate) async fn cancel(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
 }
 
 /// Takes a committed load back: the table is as if it had never been committed.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:revert", tag = "Loads",
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}:revert", operation_id = "revert_load", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = LoadBody, description = "Reverted."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state, or its undo window is over.")))]
 pub(crate) async fn revert(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -98,7 +98,7 @@ pub(crate) async fn revert(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
 }
 
 /// What became of each file of a load, why, and what would make it adoptable.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}/files", tag = "Loads",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}/files", operation_id = "list_load_files", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = Vec<LoadFileBody>, description = "One per file.")))]
 pub(crate) async fn files(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
@@ -109,7 +109,7 @@ pub(crate) async fn files(call: &mut Call<'_>, ns: &str, table: &str, id: &str) 
 }
 
 /// Puts a Parquet file into the staging place, for producers that cannot reach it.
-#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}/files/{name}", tag = "Loads",
+#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}/files/{name}", operation_id = "put_load_file", tag = "Loads",
     params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path), ("name" = String, Path, description = "[A-Za-z0-9._=-], folders separated by /")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 204, description = "Stored."), (status = 409, body = Problem, content_type = "application/problem+json", description = "The load is not open, or the name is taken."), (status = 413, body = Problem, content_type = "application/problem+json", description = "body-too-large: the limit load_file_bytes")))]
@@ -123,24 +123,32 @@ pub(crate) async fn put_file(
     call.finish_query()?;
     let (table, id) = (call.table(ns, table).await?, load_id(id)?);
     let name = convert::file_name(name)?;
-    // Refused before megabytes arrive for nothing.
-    let info = table.load(id).await?;
-    if info.state != LoadState::Open {
-        return Err(
-            Error::conflict("the load is not open any more, so it takes no files").with_code("load-not-open")
-        );
-    }
-    let Ok(_upload) = call.app.uploads.try_acquire() else {
+    let Ok(_slot) = call.app.uploads.try_acquire() else {
         return Err(Error::overloaded(format!(
             "{} files are being put now, the limit max_uploads; try again",
             call.app.config.max_uploads
         )));
     };
-    let body =
-        call.unhurried_body(call.app.config.load_file_bytes, "load_file_bytes", "body-too-large").await?;
-    table.put_load_file(id, &name, body).await?;
+    let mut body = call.stream(call.app.config.load_file_bytes, "load_file_bytes", "body-too-large")?;
+    let mut upload = table.upload_load_file(id, &name).await?;
+    loop {
+        let stored = match body.part(PART_BYTES).await {
+            Ok(Some(part)) => upload.write(part).await,
+            Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            upload.abort().await;
+            body.discard().await;
+            return Err(error);
+        }
+    }
+    finish_load_file(upload, &name).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
+
+/// Pieces in which a file goes to the store; stores in the cloud want at least 5 MiB.
+const PART_BYTES: usize = 8 << 20;
 
 fn done_or_accepted(info: &LoadInfo, done: LoadState) -> StatusCode {
     if info.state == done { StatusCode::OK } else { StatusCode::ACCEPTED }

@@ -21,8 +21,7 @@ use crate::call::Call;
 const AT_ONCE: usize = 8;
 
 /// At most 1,000 keys of any tables of the namespace; with `since`, `until` or `limit` the versions of a key.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}:batchGet", tag = "Rows", operation_id = "namespace_batch_get",
-    params(("ns" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json")), request_body = NamespaceBatchGetBody,
+#[utoipa::path(post, path = "/v1/namespaces/{ns}:batchGet", operation_id = "namespace_batch_get", tag = "Rows", params(("ns" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json")), request_body = NamespaceBatchGetBody,
     responses((status = 200, body = NamespaceBatchGetAnswer, description = "Order and number as asked."), (status = 413, body = Problem, content_type = "application/problem+json", description = "batch-too-large")))]
 pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     let namespace = NamespaceName::new(ns)?;

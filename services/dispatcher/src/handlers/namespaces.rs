@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::convert;
 
 /// The namespaces, by name.
-#[utoipa::path(get, path = "/v1/namespaces", tag = "Namespaces",
+#[utoipa::path(get, path = "/v1/namespaces", operation_id = "list_namespaces", tag = "Namespaces",
     params(("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = NamespacesBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
@@ -23,7 +23,7 @@ pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
 }
 
 /// A namespace described.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}", tag = "Namespaces", params(("ns" = String, Path)),
+#[utoipa::path(get, path = "/v1/namespaces/{ns}", operation_id = "describe_namespace", tag = "Namespaces", params(("ns" = String, Path)),
     responses((status = 200, body = NamespaceDescription, description = "Its settings."), (status = 404, body = Problem, content_type = "application/problem+json", description = "namespace-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     call.finish_query()?;
@@ -33,7 +33,7 @@ pub(crate) async fn describe(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
 }
 
 /// Creates a namespace. `default` exists from the start.
-#[utoipa::path(put, path = "/v1/namespaces/{ns}", tag = "Namespaces", params(("ns" = String, Path)), request_body = NamespaceBody,
+#[utoipa::path(put, path = "/v1/namespaces/{ns}", operation_id = "create_namespace", tag = "Namespaces", params(("ns" = String, Path)), request_body = NamespaceBody,
     responses((status = 201, body = NamespaceDescription, description = "Made."), (status = 200, body = NamespaceDescription, description = "There already, and equal."), (status = 409, body = Problem, content_type = "application/problem+json", description = "There already, and different.")))]
 pub(crate) async fn create(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     call.finish_query()?;

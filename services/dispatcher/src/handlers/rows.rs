@@ -23,7 +23,7 @@ pub(crate) fn schema(settings: &nacre_types::TableSettings) -> &KeySchema {
 }
 
 /// One value: its raw bytes.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "get_row", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path, description = "Percent-encoded; a / is %2F. Typed keys: a JSON array, or with one part its text"), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query, description = "Fields of a JSON value, separated by commas"), ("if-none-match" = Option<String>, Header)),
     responses((status = 200, description = "The value, with the table's value_content_type.", body = Vec<u8>, content_type = "application/octet-stream",
         headers(("etag" = String), ("nacre-version" = i64), ("nacre-expires-at" = i64), ("nacre-edition" = u64), ("nacre-source" = String), ("nacre-cost" = String), ("nacre-request-id" = String), ("server-timing" = String))),
@@ -37,7 +37,7 @@ pub(crate) async fn get(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -
 }
 
 /// One value, its key in the query instead of the path.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", tag = "Rows",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", operation_id = "get_row_by_query", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Query), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)),
     responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
 pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
@@ -54,8 +54,7 @@ pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> 
 }
 
 /// One value, its key in the body: for keys that should not stand in a path or a log.
-#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", tag = "Rows", operation_id = "get_by_body",
-    params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)), request_body = GetBody,
+#[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", operation_id = "get_row_by_body", tag = "Rows", params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)), request_body = GetBody,
     responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
 pub(crate) async fn get_by_body(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
@@ -75,7 +74,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     let shape = ValueShape::new(None, fields.as_deref(), false)?;
     let looked_up = table.get(key, &options).await;
     let (lookup, receipt) = match looked_up {
-        Err(error) if serve_stale && error.code() == "stale" => {
+        Err(error) if serve_stale && options.max_staleness.is_some() && error.code() == "stale" => {
             table.get(key, &ReadOptions { max_staleness: None, ..options }).await?
         }
         other => other?,
@@ -111,7 +110,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
 }
 
 /// Writes one row: the body is its value.
-#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "put_row", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query, description = "Microseconds since the epoch; without one the log gives it"), ("expires_at" = Option<i64>, Query, description = "Microseconds since the epoch"), crate::openapi::WriteParams),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 204, description = "Durable.", headers(("nacre-token" = String, description = "Reads that carry it see this write"), ("nacre-version" = i64))), (status = 413, body = Problem, content_type = "application/problem+json", description = "value-too-large"), (status = 422, body = Problem, content_type = "application/problem+json", description = "Wrong, or conditional."), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
@@ -125,7 +124,7 @@ pub(crate) async fn put(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -
 }
 
 /// Writes a tombstone.
-#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", tag = "Rows",
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "delete_row", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query), crate::openapi::WriteParams),
     responses((status = 204, description = "Durable.", headers(("nacre-token" = String), ("nacre-version" = i64))), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
 pub(crate) async fn delete(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
@@ -158,7 +157,7 @@ async fn write(call: &mut Call<'_>, table: &Arc<Table>, row: WriteRow) -> Result
 }
 
 /// The visible versions of a key, newest first; both bounds are inclusive.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}/versions", tag = "Rows",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}/versions", operation_id = "list_versions", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("since" = Option<i64>, Query), ("until" = Option<i64>, Query), ("limit" = Option<u32>, Query, description = "1,000 unless said, at most 10,000"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query)),
     responses((status = 200, body = RowsPage, description = "The rows; none is no error.")))]
 pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
@@ -181,7 +180,7 @@ pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &s
 }
 
 /// Every row of the key, where it lies, and why it is or is not the answer.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}:explain", tag = "Rows",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}:explain", operation_id = "explain_row", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders),
     responses((status = 200, body = ExplainBody, description = "In falling rank.")))]
 pub(crate) async fn explain(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {

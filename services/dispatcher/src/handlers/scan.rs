@@ -18,7 +18,7 @@ const FILTERS: [&str; 9] = ["prefix", "start", "end", "reverse", "since", "until
 
 /// Rows in key order. A page token pins the edition for 15 minutes from the first page: no key appears twice, none that
 /// is present throughout is missed, rows streamed meanwhile may appear.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows", tag = "Rows",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows", operation_id = "scan_rows", tag = "Rows",
     params(("ns" = String, Path), ("table" = String, Path), ("prefix" = Option<String>, Query, description = "Keys that begin so; of typed keys leading parts"), ("start" = Option<String>, Query, description = "Inclusive"), ("end" = Option<String>, Query, description = "Exclusive"), ("reverse" = Option<bool>, Query), ("since" = Option<i64>, Query, description = "Smallest version"), ("until" = Option<i64>, Query, description = "Largest version"), ("fields" = Option<String>, Query, description = "`key` for keys alone, else fields of JSON values"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("page_size" = Option<u32>, Query, description = "1,000 unless said, at most 10,000"), ("page_token" = Option<String>, Query), crate::openapi::ReadParams, crate::openapi::ReadHeaders),
     responses((status = 200, body = RowsPage, description = "A page; it ends early at 4 MiB."), (status = 410, body = Problem, content_type = "application/problem+json", description = "page-token-expired"), (status = 422, body = Problem, content_type = "application/problem+json", description = "page-token-invalid and others")))]
 pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
@@ -70,7 +70,7 @@ async fn answer(
         keys_only: shape.keys_only,
     };
     let (page, receipt) = match table.scan(&request, &options).await {
-        Err(error) if serve_stale && error.code() == "stale" => {
+        Err(error) if serve_stale && options.max_staleness.is_some() && error.code() == "stale" => {
             table.scan(&request, &ReadOptions { max_staleness: None, ..options }).await?
         }
         other => other?,

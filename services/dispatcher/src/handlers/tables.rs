@@ -3,14 +3,14 @@
 use http::StatusCode;
 use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsBody, TablesBody};
 use nacre_engine::Created;
-use nacre_types::{NamespaceName, Result, TableName};
+use nacre_types::{NamespaceName, Result, TableName, TableSettings};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::convert;
 
 /// The tables of a namespace, by name.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables", tag = "Tables",
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables", operation_id = "list_tables", tag = "Tables",
     params(("ns" = String, Path), ("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = TablesBody, description = "A page of them."), (status = 404, body = Problem, content_type = "application/problem+json", description = "namespace-not-found")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
@@ -23,7 +23,7 @@ pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
 }
 
 /// A table described: its settings and its state.
-#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
+#[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "describe_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
     responses((status = 200, body = TableDescription, description = "Settings and state."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found or namespace-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
@@ -32,7 +32,7 @@ pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str) -> Resu
 }
 
 /// Creates a table.
-#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body = CreateTableBody,
+#[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "create_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body = CreateTableBody,
     responses((status = 201, body = TableDescription, description = "Made."), (status = 200, body = TableDescription, description = "There already, and equal."), (status = 409, body = Problem, content_type = "application/problem+json", description = "There already, and different; or the name is not free yet (Retry-After).")))]
 pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
@@ -47,20 +47,20 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
 }
 
 /// Changes settings by a merge patch (RFC 7396): members replace, `null` brings the default back.
-#[utoipa::path(patch, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body(content = TableSettingsBody, content_type = "application/merge-patch+json"),
+#[utoipa::path(patch, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "update_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body(content = TableSettingsBody, content_type = "application/merge-patch+json"),
     responses((status = 200, body = TableDescription, description = "Changed."), (status = 409, body = Problem, content_type = "application/problem+json", description = "This setting cannot change so."), (status = 422, body = Problem, content_type = "application/problem+json", description = "settings-invalid")))]
 pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
     let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
     let patch = call.json_body().await?;
-    let current = call.app.node.table(&namespace, &name).await?.settings();
-    let settings = nacre_api::merge_patch(&current, &patch)?;
-    let info = call.app.node.update_table(&namespace, &name, settings).await?.info();
+    // Applied to whatever the settings are when the edit is made, so that two patches at once both count.
+    let change = move |settings: &TableSettings| nacre_api::merge_patch(settings, &patch);
+    let info = call.app.node.update_table(&namespace, &name, change).await?.info();
     Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
 }
 
 /// Drops a table. The name is free again once every dispatcher knows; until then creating it answers 409 with Retry-After.
-#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
+#[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "drop_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)),
     responses((status = 204, description = "Dropped."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found")))]
 pub(crate) async fn delete(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
