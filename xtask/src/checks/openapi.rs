@@ -1,4 +1,4 @@
-//! `openapi.json` is what the code says. The comparison is a test of `nacre-api`, which can also write the file anew;
+//! `openapi.json` is what the code says. The comparison is a test of `nacre-dispatcher`, which can also write the file anew;
 //! this step runs it by name, so that a stale file is named as such.
 
 use crate::report::Counts;
@@ -17,12 +17,12 @@ pub(crate) fn check(counts: &mut Counts) -> Outcome {
     }
     let mut ran = 0;
     let mut cargo =
-        process::cargo(&["test", "--locked", "--package", "nacre-api", "--all-features", "openapi"]);
+        process::cargo(&["test", "--locked", "--package", "nacre-dispatcher", "--all-features", "openapi"]);
     process::run_lines(&mut cargo, Duration::from_secs(900), |line| {
         ran += u64::from(line.starts_with("test ") && line.ends_with("... ok"));
     })?;
     if ran == 0 {
-        return Err("nacre-api has no test with openapi in its name: nothing was compared".into());
+        return Err("nacre-dispatcher has no test with openapi in its name: nothing was compared".into());
     }
     *counts = Counts { passed: ran, failed: 0 };
     Ok(())

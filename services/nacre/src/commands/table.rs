@@ -61,8 +61,8 @@ pub(crate) struct Create {
     /// The content type that values are answered with
     #[arg(long, value_name = "TYPE")]
     value_content_type: Option<String>,
-    /// First keys of the shards but the first; typed keys as the JSON array of their parts
-    #[arg(long, value_name = "KEY", num_args = 1.., allow_hyphen_values = true)]
+    /// The first key of one more shard, again and again; typed keys as the JSON array of their parts
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     split_at: Vec<String>,
 }
 

@@ -69,7 +69,7 @@ fn secrets_reach_no_log_at_any_level() {
     let file = std::fs::File::create(&log).unwrap();
     let mut command = nacre(folder.path());
     command.args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--output", "json"]);
-    command.args(["--log-level", "trace", "--log-format", "json", "--token", "canary-token"]);
+    command.args(["--log-level", "trace", "--log-format", "json", "--access-log", "--token", "canary-token"]);
     let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)

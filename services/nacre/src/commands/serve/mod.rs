@@ -1,7 +1,6 @@
 //! `nacre serve`: every role in one process.
 
 mod listen;
-
 mod roles;
 mod welcome;
 
@@ -64,6 +63,10 @@ pub(crate) struct Settings {
     /// How long requests under way may take to end when the server stops
     #[arg(long, value_name = "SPAN", env = "NACRE_SHUTDOWN_GRACE", default_value = "30s")]
     shutdown_grace: Span,
+
+    /// Log every request, its key hashed
+    #[arg(long, env = "NACRE_ACCESS_LOG", value_parser = clap::builder::BoolishValueParser::new())]
+    access_log: bool,
 
     /// How logs are written to stderr
     #[arg(long, value_name = "FORMAT", env = "NACRE_LOG_FORMAT", default_value = "text")]

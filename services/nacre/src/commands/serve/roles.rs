@@ -72,6 +72,7 @@ fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
     Ok(nacre_dispatcher::Config {
         listen: listen::address(&settings.listen, settings.anonymous)?,
         anonymous: settings.anonymous,
+        access_log: settings.access_log,
         drain_timeout: Duration::from_secs(settings.shutdown_grace.0),
         ..nacre_dispatcher::Config::default()
     })
