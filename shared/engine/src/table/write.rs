@@ -87,10 +87,10 @@ impl Table {
     pub fn read_token(&self) -> SessionToken {
         let mut token = self.token();
         for (partition, _) in self.view.load().manifest.partitions() {
-            if let Ok(tailer) = self.shared.tailer(partition) {
-                if let Some(position) = *tailer.applied.borrow() {
-                    token.positions.push((partition, position.offset));
-                }
+            if let Ok(tailer) = self.shared.tailer(partition)
+                && let Some(position) = *tailer.applied.borrow()
+            {
+                token.positions.push((partition, position.offset));
             }
         }
         token

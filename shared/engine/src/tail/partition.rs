@@ -154,7 +154,7 @@ impl Task {
             self.insert_carried(path).await?;
         }
         let start = flushed.position;
-        let mut tail = self.node.shared.log.tail(self.partition, start.clone()).await?;
+        let mut tail = self.node.shared.log.tail(self.partition, start).await?;
         self.advance(start);
         loop {
             tokio::select! {

@@ -165,11 +165,11 @@ impl MemoryCursor {
     /// Reads pages until one has rows; a page may hold only keys whose rows are covered.
     fn fill(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, reverse: bool) {
         self.resume = self.memtable.page((start, end), reverse, self.covered, MEMTABLE_PAGE, &mut self.rows);
-        if self.rows.is_empty() {
-            if let Some(from) = self.resume.take() {
-                let other = if reverse { start } else { end };
-                self.fill_from(from, other.map(Bytes::copy_from_slice), reverse);
-            }
+        if self.rows.is_empty()
+            && let Some(from) = self.resume.take()
+        {
+            let other = if reverse { start } else { end };
+            self.fill_from(from, other.map(Bytes::copy_from_slice), reverse);
         }
     }
 
