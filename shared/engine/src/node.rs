@@ -97,6 +97,7 @@ impl Node {
             loads_changed: tokio::sync::Notify::new(),
             tailers: std::sync::OnceLock::new(),
         });
+        ctx.phases.reach("start/joined").await;
         let names = Names::new(catalog, ctx.clone());
         let node = Arc::new(Self {
             shared,
@@ -111,6 +112,7 @@ impl Node {
             .collect();
         // Set once, here; nothing reads it before.
         drop(node.shared.tailers.set(tailers));
+        ctx.phases.reach("start/tailing").await;
         let default = NamespaceName::new("default")?;
         node.names.create(&default, NamespaceSettings::default()).await?;
         let poller = node.clone();

@@ -7,11 +7,13 @@
 mod backoff;
 mod clock;
 mod ids;
+mod phases;
 mod tasks;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ids::{Ids, SeededIds, SystemIds};
+pub use phases::{PhaseObserver, Phases};
 pub use tasks::{Shutdown, TaskHandle, Tasks};
 
 use std::sync::Arc;
@@ -25,18 +27,30 @@ pub struct Context {
     pub ids: Arc<dyn Ids>,
     /// Where tasks are spawned, and how they learn that the program ends.
     pub tasks: Tasks,
+    /// Who is told of the points that crashes are tested at; nobody, outside of tests.
+    pub phases: Phases,
 }
 
 impl Context {
     /// The real world. A program makes one; tasks of different contexts are waited for apart.
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), ids: Arc::new(SystemIds::new()), tasks: Tasks::new() }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(SystemIds::new()),
+            tasks: Tasks::new(),
+            phases: Phases::default(),
+        }
     }
 
     /// The system's clock (which follows tokio's paused time where it measures) and ids that repeat with the seed. Two
     /// contexts that share a store need different seeds, or they mint the same ids.
     pub fn for_tests(seed: u64) -> Self {
-        Self { clock: Arc::new(SystemClock::new()), ids: Arc::new(SeededIds::new(seed)), tasks: Tasks::new() }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(SeededIds::new(seed)),
+            tasks: Tasks::new(),
+            phases: Phases::default(),
+        }
     }
 
     /// The same world under another clock.
@@ -50,6 +64,13 @@ impl Context {
     #[must_use]
     pub fn with_ids(mut self, ids: Arc<dyn Ids>) -> Self {
         self.ids = ids;
+        self
+    }
+
+    /// The same world, with its points told of.
+    #[must_use]
+    pub fn with_phases(mut self, phases: Phases) -> Self {
+        self.phases = phases;
         self
     }
 }

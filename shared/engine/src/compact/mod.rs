@@ -70,6 +70,7 @@ impl Table {
     async fn run_compaction(self: &Arc<Self>, job: JobId, plan: CompactionPlan) -> Result<CompactionReport> {
         let manifest = self.manifest();
         let shared = self.shared.clone();
+        shared.ctx.phases.reach("compaction/opened").await;
         let mut sources = Vec::with_capacity(plan.inputs.len());
         let mut rows_in = 0;
         for &id in &plan.inputs {
@@ -106,6 +107,7 @@ impl Table {
         let mut outputs = Vec::new();
         while let Some(built) = built.recv().await {
             let segment = built.to_segment(Location::Job(job), Layer::Streamed(plan.span), false);
+            shared.ctx.phases.reach("compaction/put").await;
             put_segment(&shared, self.id(), &segment, built.bytes).await?;
             outputs.push(segment);
         }
@@ -118,6 +120,7 @@ impl Table {
             settings: manifest.settings_number(),
             late_below: None,
         });
+        shared.ctx.phases.reach("compaction/commit").await;
         self.commit(Box::new(move |manifest| {
             if !manifest.is_job_open(job) {
                 return Err(Error::conflict("the compaction's job was closed").with_code("job-not-open"));
@@ -126,6 +129,7 @@ impl Table {
             Ok(vec![Change::Compact(compact), Change::CloseJob { job }])
         }))
         .await?;
+        shared.ctx.phases.reach("compaction/committed").await;
         shared.metrics.compactions.inc();
         shared.metrics.rows_compacted.inc_by(rows_in);
         Ok(report)

@@ -111,6 +111,7 @@ impl Node {
         let tailer = self.shared.tailer(partition)?;
         let pending_before = tailer.pending_bytes.load(std::sync::atomic::Ordering::Relaxed);
         let cut = tailer.cut().await?;
+        self.shared.ctx.phases.reach("flush/cut").await;
         let mut report = FlushReport { through: cut.position.offset, ..FlushReport::default() };
         let carried = self.flush_tables(partition, &cut, mode, &mut report).await;
         let rows = self.carry(partition, &cut, &carried);
@@ -120,6 +121,7 @@ impl Node {
             for table in carried {
                 table.settle_carried(partition, cut.position.offset);
             }
+            self.shared.ctx.phases.reach("flush/advanced").await;
             self.trim_later(partition, cut.position);
         }
         self.trim_due(partition).await?;
@@ -199,11 +201,13 @@ impl Node {
             None
         } else {
             let id = self.shared.ctx.ids.random_u128();
+            self.shared.ctx.phases.reach("flush/carry").await;
             let path = ObjectPath::new(&format!("carried/p{partition}-{}/{id:032x}", position.offset))?;
             self.shared.store.put(&path, carried::encode(rows), PutMode::Create).await?;
             Some(path.as_str().to_owned())
         };
         let next = FlushedThrough { position, carried };
+        self.shared.ctx.phases.reach("flush/advance").await;
         match self.shared.catalog.put_record(&name, tag, next.encode()).await? {
             RecordPut::Stored(_) => Ok(true),
             RecordPut::Conflict => Ok(false),

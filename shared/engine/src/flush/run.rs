@@ -67,6 +67,7 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
     let mut segments = Vec::with_capacity(built.len());
     for built in built {
         let segment = built.to_segment(Location::Flush { partition, from }, Layer::Streamed(span), false);
+        table.shared.ctx.phases.reach("flush/put").await;
         put_segment(&table.shared, table.id(), &segment, built.bytes).await?;
         segments.push(segment);
     }
@@ -76,6 +77,7 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
         settings: manifest.settings_number(),
         late_below: None,
     });
+    table.shared.ctx.phases.reach("flush/commit").await;
     table
         .commit(Box::new(move |manifest| {
             if manifest.covered(partition) != from {
@@ -89,6 +91,7 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
             Ok(vec![Change::Flush(Flush { partition, generation: Generation(0), from, to, segments, drops })])
         }))
         .await?;
+    table.shared.ctx.phases.reach("flush/committed").await;
     Ok(rows)
 }
 

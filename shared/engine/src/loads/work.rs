@@ -114,7 +114,10 @@ impl Table {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_load_segment(&self, segment: &Segment, built: &Built) -> Result<()> {
-        put_segment(&self.shared, self.id(), segment, built.bytes.clone()).await
+        self.shared.ctx.phases.reach("rewrite/put").await;
+        put_segment(&self.shared, self.id(), segment, built.bytes.clone()).await?;
+        self.shared.ctx.phases.reach("rewrite/done").await;
+        Ok(())
     }
 
     /// Puts an object below the load's job, for example the index of an adopted file. Answers its path.
@@ -178,6 +181,7 @@ impl Table {
     /// # Errors
     /// `Conflict` (`load-below-floor`); `Throttled` (`too-many-unsealed-loads`) where the oldest is too young to seal.
     pub async fn commit_prepared(self: &Arc<Self>, id: LoadId) -> Result<()> {
+        self.shared.ctx.phases.reach("commit/show").await;
         let insist = {
             let manifest = self.manifest();
             self.load_request(find(&manifest, id)?)?.guards.allow_older
@@ -195,6 +199,7 @@ impl Table {
             }
         }))
         .await?;
+        self.shared.ctx.phases.reach("commit/shown").await;
         self.shared.metrics.loads_committed.inc();
         change_under_way(&self.shared, self.id(), id, false).await
     }

@@ -118,6 +118,7 @@ impl Table {
                 body: edit.encode(),
             };
             let at = self.view().manifest.seq();
+            self.shared.ctx.phases.reach("commit/append").await;
             match append_until_known(
                 &*self.shared.catalog,
                 &self.shared.ctx,
@@ -129,6 +130,7 @@ impl Table {
             .await
             {
                 Ok(Append::Committed(_)) => {
+                    self.shared.ctx.phases.reach("commit/appended").await;
                     cursor.commit_id = encoded.commit_id;
                     let next = Arc::new(next);
                     self.publish_manifest(next.clone());

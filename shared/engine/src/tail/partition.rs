@@ -153,6 +153,9 @@ impl Task {
         if let Some(path) = &flushed.carried {
             self.insert_carried(path).await?;
         }
+        if first_time {
+            self.node.shared.ctx.phases.reach("start/tail").await;
+        }
         let start = flushed.position;
         let mut tail = self.node.shared.log.tail(self.partition, start).await?;
         self.advance(start);
