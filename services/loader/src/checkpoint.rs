@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is an immutable JSON object under the load's job; the load's status record names the newest. A pointer
 //! that is lost or lags costs work that is done again, never a wrong load: every object that a checkpoint names is
-//! complete before the checkpoint is written.
+//! complete before the checkpoint is written. For the same reason it needs no version of its own: what does not decode
+//! is left alone.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,23 @@ pub(crate) struct Checkpoint {
     pub(crate) merge_done: bool,
     /// The counters.
     pub(crate) progress: LoadProgress,
+    /// Files whose last rows are in a buffer and in no run yet, with the number of those that are in runs.
+    #[serde(skip)]
+    pub(crate) pending: BTreeMap<String, u64>,
+}
+
+impl Checkpoint {
+    /// What outlives this process: pending files are still to be read from where their runs end.
+    pub(crate) fn without_pending(&self) -> Self {
+        let mut lasting = self.clone();
+        for (name, in_runs) in std::mem::take(&mut lasting.pending) {
+            if let Some(file) = lasting.files.get_mut(&name) {
+                file.read = false;
+            }
+            lasting.rows_read.insert(name, in_runs);
+        }
+        lasting
+    }
 }
 
 /// What became of a file.
@@ -171,6 +189,30 @@ mod tests {
         let json = serde_json::to_string(&SegmentNote::of(&segment)).unwrap();
         let note: SegmentNote = serde_json::from_str(&json).unwrap();
         assert_eq!(note.to_segment(LoadId(9), JobId(3)).unwrap(), segment);
+    }
+
+    #[test]
+    fn files_whose_rows_are_in_memory_only_are_not_done() {
+        let file = FileDone {
+            report: LoadFile {
+                file: "a".into(),
+                rows: 9,
+                bytes: 1,
+                outcome: "rewritten".into(),
+                reason: None,
+                hint: None,
+            },
+            adopted: None,
+            read: true,
+            hidden: 0,
+        };
+        let mut done = Checkpoint::default();
+        done.files.insert("a".into(), file.clone());
+        done.files.insert("b".into(), file);
+        done.pending.insert("b".into(), 4);
+        let lasting = done.without_pending();
+        assert!(lasting.files["a"].read && !lasting.files["b"].read);
+        assert_eq!(lasting.rows_read, BTreeMap::from([("b".to_owned(), 4)]));
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! One file of a load: proved and adopted, or read and cut into sorted buffers.
 
-use std::sync::Arc;
-
 use nacre_engine::{LoadError, LoadFile, PinnedFile};
 use nacre_manifest::Manifest;
-use nacre_segment::foreign::{
-    Adopted, Caps, ForeignReader, LoadColumns, ProveOptions, ReadAt, ReadRequest, Verdict, prove_with,
-};
+use nacre_segment::foreign::{LoadColumns, ReadRequest};
 use nacre_types::{Error, ErrorKind, KeySchema, Result, TableSettings, limits};
 use tokio::sync::mpsc;
 
+use crate::decode::{Adoptable, Looked, Opened, Rows};
+use crate::merge::Duplicate;
 use crate::sort::SortBuffer;
 use crate::source::folder_columns;
 
@@ -18,6 +16,8 @@ use crate::source::folder_columns;
 pub(crate) struct RowRules {
     pub(crate) columns: LoadColumns,
     pub(crate) key: KeySchema,
+    /// Whether this load is the one that says what the table's keys are.
+    pub(crate) declares: bool,
     /// The load's version, for rows without one.
     pub(crate) version: Option<i64>,
     pub(crate) settings: TableSettings,
@@ -48,7 +48,7 @@ impl RowRules {
 
 /// What is to be done with a file.
 pub(crate) enum Outcome {
-    Adopt(Box<Adopted>),
+    Adopt(Box<Adoptable>),
     Rewrite { reason: String, hint: String },
 }
 
@@ -56,23 +56,14 @@ pub(crate) enum Outcome {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(crate) fn look(source: &Arc<dyn ReadAt>, name: &str, rules: &RowRules) -> Result<Outcome> {
-    let options =
-        ProveOptions { key: rules.key.clone(), version: rules.version, folder_columns: folder_columns(name) };
-    if rules.columns.pack.is_some() || rules.columns.delete.is_some() {
-        return Ok(Outcome::Rewrite {
-            reason: "the load packs columns or names a delete column".to_owned(),
-            hint: "write the columns key, value, version and expires_at yourself, a null value for a delete"
-                .to_owned(),
-        });
-    }
-    match prove_with(source, &rules.columns, &Caps::default(), &options)? {
-        Verdict::Adopt(adopted) => {
+pub(crate) fn look(opened: &Opened, name: &str, rules: &RowRules) -> Result<Outcome> {
+    match opened.look(&rules.columns, &rules.key, rules.version, &folder_columns(name))? {
+        Looked::Adopt(adopted) => {
             rules.check_version(adopted.summary.min_version)?;
             rules.check_version(adopted.summary.max_version)?;
             Ok(Outcome::Adopt(adopted))
         }
-        Verdict::Rewrite { reason, hint } => Ok(Outcome::Rewrite { reason, hint }),
+        Looked::Rewrite { reason, hint } => Ok(Outcome::Rewrite { reason, hint }),
     }
 }
 
@@ -85,32 +76,39 @@ pub(crate) struct Read {
     pub(crate) error_count: u64,
 }
 
-/// A buffer that is full, and how many rows of the file have been read when everything up to it is in runs.
+/// A buffer of rows.
 pub(crate) struct Filled {
     pub(crate) buffer: SortBuffer,
-    pub(crate) rows_read: u64,
+    /// How many rows of the file have been read when everything up to this buffer is in runs; `None` = the file is at
+    /// its end, and the buffer need not be full.
+    pub(crate) rows_read: Option<u64>,
 }
 
-/// Reads the rows of a file behind the first `skip` into buffers, which come from `empty` and go to `filled`. Runs on
-/// a thread that may block.
-///
-/// # Errors
-/// What is wrong with the file as a whole; rows that are wrong are counted and told in the answer.
-pub(crate) fn read(
-    source: Arc<dyn ReadAt>,
-    name: &str,
-    rules: &RowRules,
-    skip: u64,
-    empty: &mut mpsc::Receiver<SortBuffer>,
-    filled: &mpsc::Sender<Filled>,
-) -> Result<Read> {
+fn open_rows(opened: &Opened, name: &str, rules: &RowRules) -> Result<Rows> {
     let request = ReadRequest {
         columns: rules.columns.clone(),
         key: rules.key.clone(),
         folder_columns: folder_columns(name),
     };
+    opened.rows(&request)
+}
+
+/// Reads the rows of a file behind the first `skip` into buffers, which come from `empty` and go to `filled`. Runs on
+/// a thread that may block. `only_faults`: no row is kept.
+///
+/// # Errors
+/// What is wrong with the file as a whole; rows that are wrong are counted and told in the answer.
+pub(crate) fn read(
+    opened: &Opened,
+    name: &str,
+    rules: &RowRules,
+    skip: u64,
+    only_faults: bool,
+    empty: &mut mpsc::Receiver<SortBuffer>,
+    filled: &mpsc::Sender<Filled>,
+) -> Result<Read> {
     let given_up = || Error::unavailable("the load was given up").with_code("load-given-up");
-    let mut reader = ForeignReader::open_with(source, &request, &Caps::default())?;
+    let mut reader = open_rows(opened, name, rules)?;
     if !reader.has_versions() && rules.version.is_none() {
         return Err(Error::invalid(
             "the file has no version column and the load no version; name one in columns.version or give a version",
@@ -120,10 +118,14 @@ pub(crate) fn read(
     let mut buffer = empty.blocking_recv().ok_or_else(given_up)?;
     let mut read = Read::default();
     while let Some(batch) = reader.next_batch()? {
-        for problem in batch.problems() {
+        if filled.is_closed() {
+            return Err(given_up());
+        }
+        let problems = batch.problems();
+        for problem in problems {
             tell(&mut read, name, Some(problem.row), problem.column.clone(), problem.detail.clone());
         }
-        read.error_count += batch.problem_count().saturating_sub(batch.problems().len() as u64);
+        read.error_count += batch.problem_count().saturating_sub(problems.len() as u64);
         for row in batch.rows() {
             read.rows += 1;
             let version = row.version.or(rules.version).unwrap_or(0);
@@ -143,20 +145,37 @@ pub(crate) fn read(
                 );
                 continue;
             }
+            // Nothing of a load that fails will be used; what is left is read only to tell all errors.
+            if only_faults || read.error_count > 0 {
+                continue;
+            }
             buffer.push(row.key, version, row.expires_at, row.value);
             if buffer.is_full() {
-                let rows_read = row.file_row + 1;
+                let rows_read = Some(row.file_row + 1);
                 filled.blocking_send(Filled { buffer, rows_read }).map_err(|_| given_up())?;
                 buffer = empty.blocking_recv().ok_or_else(given_up)?;
             }
         }
-        if read.error_count > 0 {
-            // Nothing of it will be used; what is left is read only to tell all errors.
-            buffer.clear();
-        }
     }
-    filled.blocking_send(Filled { buffer, rows_read: u64::MAX }).map_err(|_| given_up())?;
+    filled.blocking_send(Filled { buffer, rows_read: None }).map_err(|_| given_up())?;
     Ok(read)
+}
+
+/// The rows of a file that have a key and version.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub(crate) fn find(opened: &Opened, name: &str, rules: &RowRules, sought: &Duplicate) -> Result<Vec<u64>> {
+    let mut reader = open_rows(opened, name, rules)?;
+    let mut found = Vec::new();
+    while let Some(batch) = reader.next_batch()? {
+        let is_sought = |version: Option<i64>, key: &[u8]| {
+            key == sought.key && version.or(rules.version).unwrap_or(0) == sought.version
+        };
+        found.extend(batch.rows().filter(|row| is_sought(row.version, row.key)).map(|row| row.file_row));
+        found.truncate(limits::LOAD_ERRORS);
+    }
+    Ok(found)
 }
 
 fn tell(read: &mut Read, file: &str, row: Option<u64>, column: Option<String>, detail: String) {

@@ -8,6 +8,8 @@ pub(crate) struct Brings {
     pub(crate) mode: LoadMode,
     /// Rows of the load, tombstones among them.
     pub(crate) rows: u64,
+    /// Rows of its files: rows that are there twice and equal count twice.
+    pub(crate) rows_in_files: u64,
     pub(crate) tombstones: u64,
     /// Rows that are in the table's segments now, an estimate.
     pub(crate) rows_before: u64,
@@ -18,9 +20,9 @@ pub(crate) struct Brings {
 /// Why the load is stopped, in sentences that say what would let it through; empty = it is not.
 pub(crate) fn objections(guards: &Guards, brings: Brings) -> Vec<String> {
     let mut objections = Vec::new();
-    let Brings { mode, rows, tombstones, rows_before, rows_said } = brings;
-    if let Some(said) = rows_said.filter(|&said| said != rows) {
-        objections.push(format!("the files hold {rows} rows, the commit said {said}"));
+    let Brings { mode, rows, rows_in_files, tombstones, rows_before, rows_said } = brings;
+    if let Some(said) = rows_said.filter(|&said| said != rows_in_files) {
+        objections.push(format!("the files hold {rows_in_files} rows, the commit said {said}"));
     }
     if rows < guards.min_rows {
         objections.push(format!("the load has {rows} rows; guards.min_rows asks for {}", guards.min_rows));
@@ -57,7 +59,14 @@ mod tests {
     use super::*;
 
     fn brings(rows: u64, tombstones: u64, rows_before: u64) -> Brings {
-        Brings { mode: LoadMode::Replace, rows, tombstones, rows_before, rows_said: None }
+        Brings {
+            mode: LoadMode::Replace,
+            rows,
+            rows_in_files: rows,
+            tombstones,
+            rows_before,
+            rows_said: None,
+        }
     }
 
     #[test]

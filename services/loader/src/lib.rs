@@ -4,6 +4,8 @@
 //! job        one load from its pinned files to its edit
 //! file       one file: adopted, or read and sorted into runs
 //! source     where a file's bytes come from
+//! decode     files decoded in this process, or in a child
+//! child      the decoding child: its caps, its frames, and what it died of
 //! sort       a buffer of rows that is sorted and written as a run
 //! merge      runs become the load's segments
 //! guards     what stops a bad job: pure
@@ -14,6 +16,8 @@
 //! a loader leaves behind lies under the load's job and is garbage once the load has ended.
 
 mod checkpoint;
+pub mod child;
+mod decode;
 mod file;
 mod guards;
 mod job;
@@ -21,14 +25,15 @@ mod merge;
 mod sort;
 mod source;
 
-use std::collections::HashSet;
+pub use decode::Decode;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nacre_engine::Node;
-use nacre_runtime::{Context, Shutdown};
+use nacre_runtime::{Context, Shutdown, TaskHandle};
 use nacre_types::{LoadId, Result};
-use parking_lot::Mutex;
 
 /// How the loader works.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub struct LoaderConfig {
     pub loads_at_once: usize,
     /// A segment of a rewritten load is closed at about this size, in bytes of its object.
     pub segment_bytes: u64,
+    /// Where strangers' files are decoded.
+    pub decode: Decode,
 }
 
 impl Default for LoaderConfig {
@@ -50,49 +57,67 @@ impl Default for LoaderConfig {
             sort_bytes: 192 << 20,
             loads_at_once: 2,
             segment_bytes: 64 << 20,
+            decode: Decode::InProcess,
         }
     }
 }
 
-/// Runs until `shutdown`. A load that is under way then goes on at its checkpoint when a loader runs again.
+/// Runs until `shutdown`, and until the loads at work have come to a point where they can stop. They go on at their
+/// checkpoints when a loader runs again. Dropped, it takes them with it, as a crash would.
 ///
 /// # Errors
 /// None so far: failures are logged and tried again.
 pub async fn run(config: LoaderConfig, node: Arc<Node>, ctx: Context, shutdown: Shutdown) -> Result<()> {
-    let at_work: Arc<Mutex<HashSet<LoadId>>> = Arc::default();
+    let mut at_work = AtWork::default();
     let mut duty = node.duty("loader");
     loop {
+        at_work.0.retain(|_, task| !task.is_finished());
         if !duty.is_ours().await {
             if sleep(config.look_every, &shutdown).await {
-                return Ok(());
+                break;
             }
             continue;
         }
         match node.loads_to_do().await {
             Ok(to_do) => {
                 for (table, load) in to_do {
-                    let is_free = at_work.lock().len() < config.loads_at_once;
-                    if !is_free || !at_work.lock().insert(load.id) {
+                    if at_work.0.len() >= config.loads_at_once || at_work.0.contains_key(&load.id) {
                         continue;
                     }
-                    let (config, ctx, shutdown, at_work) =
-                        (config.clone(), ctx.clone(), shutdown.clone(), at_work.clone());
-                    let tasks = ctx.tasks.clone();
-                    tasks.spawn("load", async move {
-                        job::run(&config, &ctx, &shutdown, &table, &load).await;
-                        at_work.lock().remove(&load.id);
+                    let (id, config, shutdown) = (load.id, config.clone(), shutdown.clone());
+                    let of_load = ctx.clone();
+                    let task = ctx.tasks.spawn("load", async move {
+                        job::run(&config, &of_load, &shutdown, &table, &load).await;
                     });
+                    at_work.0.insert(id, task);
                 }
             }
             Err(error) => tracing::warn!(%error, "the loads to do could not be read; it is tried again"),
         }
         tokio::select! {
-            () = shutdown.requested() => {
-                duty.release().await;
-                return Ok(());
-            }
+            () = shutdown.requested() => break,
             () = node.loads_changed() => {}
             () = tokio::time::sleep(config.look_every) => {}
+        }
+    }
+    // Before the lease is let go, so that no other loader does the same at the same time.
+    for (load, task) in at_work.0.drain() {
+        if let Err(error) = task.await {
+            tracing::error!(%load, %error, "the load's task failed");
+        }
+    }
+    duty.release().await;
+    Ok(())
+}
+
+/// Loads at work here.
+#[derive(Default)]
+struct AtWork(HashMap<LoadId, TaskHandle<()>>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        for task in self.0.values() {
+            task.abort();
         }
     }
 }

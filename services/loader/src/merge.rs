@@ -3,7 +3,26 @@
 use nacre_engine::rows::merge::Merge;
 use nacre_engine::{OnDuplicate, SegmentRows, SegmentSink};
 use nacre_segment::SegmentRow;
-use nacre_types::{Error, Result};
+use nacre_types::Result;
+
+/// A key and version that is there twice with different values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Duplicate {
+    pub(crate) key: Vec<u8>,
+    pub(crate) version: i64,
+}
+
+impl Duplicate {
+    /// What is wrong and what would be right.
+    pub(crate) fn detail(&self) -> String {
+        format!(
+            "key b\"{}\" is there more than once with version {} and different values; set on_duplicate to \"any\" if \
+             either may win",
+            self.key.escape_ascii(),
+            self.version
+        )
+    }
+}
 
 /// Lets one row of each key and version through.
 pub(crate) struct Unique {
@@ -23,18 +42,12 @@ impl Unique {
     /// Whether the row is the first of its key and version. Rows must come in order.
     ///
     /// # Errors
-    /// `Invalid` (`load-duplicate`) for one that differs from an earlier one of its key and version, unless any may win.
-    pub(crate) fn admits(&mut self, row: &SegmentRow<'_>) -> Result<bool> {
+    /// One that differs from an earlier one of its key and version, unless any may win.
+    pub(crate) fn admits(&mut self, row: &SegmentRow<'_>) -> std::result::Result<bool, Duplicate> {
         if self.any && row.version == self.version && row.key == self.key {
             let is_same = row.expires_at == self.expires_at && row.value == self.value.as_deref();
             if !is_same && self.on_duplicate == OnDuplicate::Fail {
-                return Err(Error::invalid(format!(
-                    "key b\"{}\" is there twice with version {} and different values; set on_duplicate to \"any\" if \
-                     either may win",
-                    row.key.escape_ascii(),
-                    row.version
-                ))
-                .with_code("load-duplicate"));
+                return Err(Duplicate { key: self.key.clone(), version: self.version });
             }
             return Ok(false);
         }
@@ -43,6 +56,10 @@ impl Unique {
         self.key.extend_from_slice(row.key);
         self.version = row.version;
         self.expires_at = row.expires_at;
+        if self.on_duplicate == OnDuplicate::Any {
+            // Nothing is compared with it.
+            return Ok(true);
+        }
         match (row.value, &mut self.value) {
             (Some(value), Some(held)) => {
                 held.clear();
@@ -54,16 +71,16 @@ impl Unique {
     }
 }
 
-/// Merges runs, from behind `behind` on, into `sink`.
+/// Merges runs, from behind `behind` on, into `sink`. Answers the first duplicate; then the merge ended there.
 ///
 /// # Errors
-/// Those of [`Unique::admits`], the runs and the sink.
+/// Those of the runs and the sink.
 pub(crate) fn merge(
     runs: Vec<SegmentRows>,
     behind: Option<&[u8]>,
     on_duplicate: OnDuplicate,
     mut sink: SegmentSink<'_>,
-) -> Result<()> {
+) -> Result<Option<Duplicate>> {
     let mut sources = Vec::with_capacity(runs.len());
     for run in runs {
         sources.push(match behind {
@@ -81,12 +98,15 @@ pub(crate) fn merge(
             expires_at: row.expires_at,
             value: row.value,
         };
-        if unique.admits(&out)? {
-            sink.push(&out)?;
+        match unique.admits(&out) {
+            Ok(true) => sink.push(&out)?,
+            Ok(false) => {}
+            Err(duplicate) => return Ok(Some(duplicate)),
         }
         rows.advance()?;
     }
-    sink.finish()
+    sink.finish()?;
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -109,8 +129,8 @@ mod tests {
         assert!(unique.admits(&row("a", 2, Some("x"))).unwrap());
         assert!(!unique.admits(&row("a", 2, Some("x"))).unwrap());
         assert!(unique.admits(&row("a", 1, Some("x"))).unwrap());
-        let error = unique.admits(&row("a", 1, None)).unwrap_err();
-        assert_eq!(error.code(), "load-duplicate");
+        let duplicate = unique.admits(&row("a", 1, None)).unwrap_err();
+        assert_eq!(duplicate, Duplicate { key: b"a".to_vec(), version: 1 });
         assert!(unique.admits(&row("b", 1, None)).unwrap());
     }
 

@@ -9,6 +9,13 @@ use nacre_segment::foreign::ReadAt;
 use nacre_store::{GetOptions, ObjectPath, ObjectStore, ObjectTag};
 use nacre_types::{Error, ErrorKind, Result};
 
+use crate::Decode;
+use crate::child::Spawn;
+use crate::decode::Opened;
+
+/// The slowest that a file may be read at in a child, in bytes of the file per CPU second, beyond its first seconds.
+const CHILD_BYTES_PER_SECOND: u64 = 8 << 20;
+
 /// The tag that a pinned file must have.
 pub(crate) fn tag(file: &PinnedFile) -> ObjectTag {
     ObjectTag { etag: file.etag.clone(), version_id: file.version_id.clone() }
@@ -18,16 +25,30 @@ pub(crate) fn tag(file: &PinnedFile) -> ObjectTag {
 ///
 /// # Errors
 /// `Invalid` (`load-file-changed`) where it is gone or is not what was pinned.
-pub(crate) async fn open(store: &Arc<dyn ObjectStore>, file: &PinnedFile) -> Result<Arc<dyn ReadAt>> {
+pub(crate) async fn open(
+    store: &Arc<dyn ObjectStore>,
+    file: &PinnedFile,
+    decode: &Decode,
+) -> Result<Opened> {
     let path = ObjectPath::new(&file.path)?;
     check_unchanged(store, file).await?;
     if let Some(local) = store.local_path(&path) {
+        if let Decode::Child { program, memory_bytes, seconds } = decode {
+            return Ok(Opened::Child(Spawn {
+                program: program.clone(),
+                path: local,
+                memory_bytes: *memory_bytes,
+                // Honest work grows with the file.
+                seconds: seconds.saturating_add(file.bytes / CHILD_BYTES_PER_SECOND),
+            }));
+        }
         let opened = std::fs::File::open(&local)
             .map_err(|e| Error::unavailable(format!("{}: {e}", file.name)).with_code("load-file"))?;
-        return Ok(Arc::new(opened));
+        return Ok(Opened::Here(Arc::new(opened)));
     }
     let runtime = tokio::runtime::Handle::current();
-    Ok(Arc::new(StoreFile { store: store.clone(), path, tag: tag(file), length: file.bytes, runtime }))
+    let file = StoreFile { store: store.clone(), path, tag: tag(file), length: file.bytes, runtime };
+    Ok(Opened::Here(Arc::new(file)))
 }
 
 /// Checks that the file is still what was pinned.
@@ -82,15 +103,33 @@ impl ReadAt for StoreFile {
     }
 }
 
-/// The columns that a file's folders give: `day=2024-01-01/part-0.parquet` has `day`.
+/// The columns that a file's folders give: `day=2024-01-01/part-0.parquet` has `day`. Hive and Spark write `%3A` for a
+/// colon in them, and so on for whatever a file system may not like.
 pub(crate) fn folder_columns(name: &str) -> Vec<(String, String)> {
     let mut parts: Vec<&str> = name.split('/').collect();
     parts.pop();
     parts
         .into_iter()
         .filter_map(|part| part.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (percent_decoded(name), percent_decoded(value)))
         .collect()
+}
+
+/// `%XX` as the byte it stands for; anything else, and what would be no UTF-8, as it stands.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|&b| char::from(b).to_digit(16));
+        if let (b'%', Some(high), Some(low)) = (*first, digit(0), digit(1)) {
+            bytes.push((high * 16 + low) as u8);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -102,5 +141,14 @@ mod tests {
         let columns = folder_columns("x/day=2024-01-01/hour=3/a=b.parquet");
         assert_eq!(columns, [("day".into(), "2024-01-01".into()), ("hour".into(), "3".into())]);
         assert!(folder_columns("a=b.parquet").is_empty());
+    }
+
+    #[test]
+    fn folder_names_are_percent_decoded() {
+        let columns = folder_columns("a%20b=10%3A30%2f/x");
+        assert_eq!(columns, [("a b".into(), "10:30/".into())]);
+        for kept in ["100%", "%", "%4", "%zz", "%ff"] {
+            assert_eq!(percent_decoded(kept), kept);
+        }
     }
 }

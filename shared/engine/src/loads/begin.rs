@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nacre_manifest::{Change, OpenLoad};
 use nacre_store::{ObjectPath, PutMode, Upload};
-use nacre_types::{Error, JobId, LoadId, Result};
+use nacre_types::{Error, JobId, KeySchema, LoadId, Result};
 
 use super::{find, status, wrong_state};
 use crate::{BeginLoad, Created, LoadInfo, LoadMode, LoadVersion, Table};
@@ -14,7 +14,7 @@ impl Table {
     /// Begins a load. `body` is the request as it came: a repeat with the same idempotency key must have the same one.
     ///
     /// # Errors
-    /// `Invalid` (`load-version`, `version-ahead`); `Conflict` (`idempotency-key-body`).
+    /// `Invalid` (`load-version`, `version-ahead`); `Conflict` (`idempotency-key-body`, `load-key`).
     pub async fn begin_load(
         self: &Arc<Self>,
         request: &BeginLoad,
@@ -22,6 +22,7 @@ impl Table {
         idempotency_key: Option<&str>,
     ) -> Result<Created<LoadInfo>> {
         self.check_not_dropped()?;
+        self.check_key_columns(request)?;
         let mut log_time = i64::MAX;
         for partition in self.partitions_of(None) {
             log_time = log_time.min(self.shared.log.log_time(partition).await?);
@@ -72,6 +73,24 @@ impl Table {
         self.shared.store.put(&marker, Bytes::from_static(b"nacre\n"), PutMode::Create).await?;
         let info = self.load(id).await?;
         Ok(if id == minted { Created::New(info) } else { Created::Same(info) })
+    }
+
+    /// What can be said before any file is there. Whether the columns' types fit is seen when they are read.
+    fn check_key_columns(&self, request: &BeginLoad) -> Result<()> {
+        let named = request.columns.as_ref().map_or(0, |columns| columns.key.len());
+        let parts = match &self.settings().key {
+            Some(KeySchema::Bytes) => 1,
+            Some(KeySchema::Parts(parts)) => parts.len(),
+            None => return Ok(()),
+        };
+        if named == 0 || named == parts {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "columns.key names {named} columns, and keys of the table have {parts} parts; name as many, or none if one \
+             column `key` holds the packed key"
+        ))
+        .with_code("load-key"))
     }
 
     fn load_version(&self, request: &BeginLoad, log_time: i64) -> Result<Option<i64>> {

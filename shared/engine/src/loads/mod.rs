@@ -69,6 +69,8 @@ impl Table {
         files: Option<Vec<String>>,
         rows: Option<u64>,
     ) -> Result<LoadInfo> {
+        // What is to be done hangs on how far the load is, and another process may have taken it there.
+        self.refresh().await?;
         let manifest = self.manifest();
         let load = find(&manifest, id)?;
         match (load.state, goal) {
@@ -89,13 +91,18 @@ impl Table {
                     })
                 }))
                 .await?;
+                // A loader that was done in between has read the old goal and left the load prepared.
+                if self.manifest().load(id).is_some_and(|load| load.state == Stored::Prepared) {
+                    self.commit_prepared(id).await?;
+                }
             }
             (Stored::Prepared, LoadGoal::Commit) => self.commit_prepared(id).await?,
             (Stored::Pinned | Stored::Prepared | Stored::Committed, _) => {}
             (_, LoadGoal::Commit) => return Err(wrong_state(load, "committed")),
             (_, LoadGoal::Prepare) => return Err(wrong_state(load, "prepared")),
         }
-        self.shared.loads_changed.notify_waiters();
+        // One permit stays: a loader that is busy looking looks again.
+        self.shared.loads_changed.notify_one();
         self.load(id).await
     }
 

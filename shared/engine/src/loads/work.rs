@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nacre_catalog::RecordPut;
-use nacre_manifest::{Change, Load, LoadGoal, LoadState as Stored, PrepareLoad, Segment};
+use nacre_manifest::{
+    Change, Load, LoadGoal, LoadState as Stored, Manifest, PrepareLoad, Segment, SetSettings,
+};
 use nacre_store::{ObjectPath, PutMode};
-use nacre_types::{KeySchema, LoadId, Result, limits};
+use nacre_types::tuple::kind_name;
+use nacre_types::{KeySchema, LoadId, Result, TableSettings, limits};
 
 use super::find;
 use super::pin::{change_under_way, read_under_way};
@@ -73,28 +76,21 @@ impl Table {
         self.manifest().load(load).is_some_and(|load| load.state.is_under_way())
     }
 
-    /// Declares what keys of the table are, if nothing has yet and the table holds no rows.
+    /// Whether a load may say that keys of the table are `schema`: nothing else has yet, and the table holds no rows.
+    /// [`Table::finish_prepare`] declares it, so that a load that fails leaves nothing behind.
     ///
     /// # Errors
     /// `Conflict` (`load-key`) where the table's keys are others.
-    pub async fn declare_key(self: &Arc<Self>, schema: KeySchema) -> Result<()> {
-        let settings = self.settings();
-        match &settings.key {
-            Some(held) if *held == schema => return Ok(()),
-            None if schema == KeySchema::Bytes => return Ok(()),
-            None if self.manifest().segment_count() == 0 => {}
-            held => {
-                let held = held.clone().unwrap_or_default();
-                return Err(Error::conflict(format!(
-                    "the load's keys are {schema:?}, the table's are {held:?}; name the same key columns"
-                ))
-                .with_code("load-key"));
+    pub fn check_key_declaration(&self, schema: &KeySchema) -> Result<()> {
+        let is_bytes = *schema == KeySchema::Bytes;
+        match &self.settings().key {
+            Some(held) if held == schema => Ok(()),
+            // Keys so far were bytes.
+            None if is_bytes || (self.manifest().segment_count() == 0 && self.info().tail_rows == 0) => {
+                Ok(())
             }
+            held => Err(other_key(held.clone().unwrap_or_default(), schema)),
         }
-        self.change_settings(move |held| {
-            Ok(nacre_types::TableSettings { key: Some(schema.clone()), ..held.clone() })
-        })
-        .await
     }
 
     /// Writes the loader's progress where every process sees it. A lost race or a lost answer is no matter.
@@ -145,29 +141,42 @@ impl Table {
         Ok(path.as_str().to_owned())
     }
 
-    /// Brings the load's layer: pinned → prepared.
+    /// Brings the load's layer: pinned → prepared. `declares`: the same edit says that keys of the table are these.
     ///
     /// # Errors
-    /// `Conflict` where the load was cancelled meanwhile.
+    /// `Conflict` where the load was cancelled meanwhile, or (`load-key`) another said what keys are.
     pub async fn finish_prepare(
         self: &Arc<Self>,
         load: &Load,
         segments: Vec<Segment>,
         rows_hidden: u64,
         report: &LoadReport,
+        declares: Option<KeySchema>,
     ) -> Result<()> {
+        if let Some(schema) = &declares {
+            self.check_key_declaration(schema)?;
+        }
+        self.shared.ctx.phases.reach("commit/prepare").await;
         let report_path = Some(self.put_report(load, report).await?);
+        let mut log_time = i64::MIN;
+        for partition in self.partitions_of(None) {
+            log_time = log_time.max(self.shared.log.log_time(partition).await?);
+        }
         let (id, job) = (load.id, load.job);
         self.commit(Box::new(move |manifest| {
             let held = find(manifest, id)?;
             Ok(match held.state {
-                Stored::Pinned => vec![Change::PrepareLoad(PrepareLoad {
-                    load: id,
-                    job,
-                    segments: segments.clone(),
-                    rows_hidden,
-                    report_path: report_path.clone(),
-                })],
+                Stored::Pinned => {
+                    let declared = key_change(manifest, declares.as_ref(), log_time)?;
+                    let prepared = Change::PrepareLoad(PrepareLoad {
+                        load: id,
+                        job,
+                        segments: segments.clone(),
+                        rows_hidden,
+                        report_path: report_path.clone(),
+                    });
+                    declared.into_iter().chain([prepared]).collect()
+                }
                 Stored::Prepared | Stored::Committed => Vec::new(),
                 _ => return Err(super::wrong_state(held, "prepared")),
             })
@@ -263,5 +272,46 @@ impl Table {
             self.commit(Box::new(move |manifest| Ok(due(manifest)))).await?;
         }
         Ok(count)
+    }
+}
+
+fn other_key(held: KeySchema, wanted: &KeySchema) -> Error {
+    Error::conflict(format!(
+        "the load's keys are {}, the table's are {}; name key columns that fit the table's",
+        described(wanted),
+        described(&held)
+    ))
+    .with_code("load-key")
+}
+
+fn described(schema: &KeySchema) -> String {
+    match schema {
+        KeySchema::Bytes => "bytes".to_owned(),
+        KeySchema::Parts(parts) => {
+            let parts: Vec<String> =
+                parts.iter().map(|part| format!("{} ({})", part.name, kind_name(part.kind))).collect();
+            format!("[{}]", parts.join(", "))
+        }
+    }
+}
+
+/// The change that declares what keys are, if it is not so already.
+fn key_change(
+    manifest: &Manifest,
+    declares: Option<&KeySchema>,
+    log_time_micros: i64,
+) -> Result<Option<Change>> {
+    let Some(schema) = declares else { return Ok(None) };
+    match &manifest.settings().key {
+        Some(held) if held == schema => Ok(None),
+        None if *schema == KeySchema::Bytes || manifest.segment_count() == 0 => {
+            let settings = TableSettings { key: Some(schema.clone()), ..manifest.settings().clone() };
+            Ok(Some(Change::SetSettings(SetSettings {
+                settings,
+                log_time_micros,
+                lateness_from: Vec::new(),
+            })))
+        }
+        held => Err(other_key(held.clone().unwrap_or_default(), schema)),
     }
 }

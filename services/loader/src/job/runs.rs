@@ -1,0 +1,284 @@
+//! Files to rewrite become sorted runs, and runs become segments.
+
+use nacre_engine::{Built, LoadError, OnDuplicate, PinnedFile, SegmentSink};
+use nacre_manifest::{Layer, Location};
+use nacre_segment::WriterSettings;
+use nacre_types::{Error, Result, limits};
+use tokio::sync::mpsc;
+
+use super::{Done, Faults, Job, Stop};
+use crate::checkpoint::SegmentNote;
+use crate::file::{self, Filled, RowRules};
+use crate::merge::{Duplicate, Unique, merge};
+use crate::sort::SortBuffer;
+use crate::source;
+
+/// The two buffers of a load: one is read into while the other is sorted and written. The rows of small files share
+/// one, so the first may hold rows of earlier files, which are *pending* until it is written.
+struct Buffers {
+    first: SortBuffer,
+    second: SortBuffer,
+}
+
+/// What reading a file came to.
+enum FileRead {
+    Read(file::Read),
+    Duplicate(Duplicate),
+}
+
+impl Job<'_> {
+    /// Step 3: files become sorted runs.
+    pub(super) async fn read_files(
+        &mut self,
+        files: &[PinnedFile],
+        rules: &RowRules,
+        on_duplicate: OnDuplicate,
+    ) -> Done<()> {
+        let mut faults = Faults::default();
+        let mut buffers = None;
+        for pinned in files {
+            self.check().map_err(Stop::Later)?;
+            if self.done.files.get(&pinned.name).is_none_or(|done| done.read) {
+                continue;
+            }
+            let held = buffers.take().unwrap_or_else(|| {
+                let half = (self.config.sort_bytes / 2).max(1);
+                Buffers { first: SortBuffer::new(half), second: SortBuffer::new(half) }
+            });
+            let only_faults = !faults.is_empty();
+            let read = match self.read_file(pinned, rules, on_duplicate, held, only_faults).await {
+                Ok((FileRead::Read(read), held)) => {
+                    buffers = held;
+                    read
+                }
+                Ok((FileRead::Duplicate(duplicate), _)) => {
+                    return Err(self.name_duplicate(files, rules, &duplicate).await);
+                }
+                Err(error) => {
+                    faults.add_or_stop(&pinned.name, error)?;
+                    continue;
+                }
+            };
+            if let Some(done) = self.done.files.get_mut(&pinned.name) {
+                done.read = true;
+                done.report.rows = read.rows;
+                done.hidden = read.hidden;
+            }
+            let in_runs = self.done.rows_read.remove(&pinned.name).unwrap_or(0);
+            self.done.pending.insert(pinned.name.clone(), in_runs);
+            faults.add(read.errors, read.error_count);
+            self.count_done();
+            self.tell_now_and_then(true).await;
+        }
+        faults.check()?;
+        if let Some(Buffers { first, .. }) = buffers {
+            if let (_, Some(duplicate)) = self.write_run(first, on_duplicate).await? {
+                return Err(self.name_duplicate(files, rules, &duplicate).await);
+            }
+            self.done.pending.clear();
+            self.write_checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a file behind the rows that are in runs already. Buffers that fill become runs; what is left stays in
+    /// the first buffer of the answer. `only_faults`: the load fails anyway, no more runs are needed.
+    async fn read_file(
+        &mut self,
+        pinned: &PinnedFile,
+        rules: &RowRules,
+        on_duplicate: OnDuplicate,
+        buffers: Buffers,
+        only_faults: bool,
+    ) -> Result<(FileRead, Option<Buffers>)> {
+        let opened = self.open(pinned).await?;
+        let (give_empty, mut empty) = mpsc::channel::<SortBuffer>(2);
+        let (give_filled, mut filled) = mpsc::channel::<Filled>(1);
+        for buffer in [buffers.first, buffers.second] {
+            // The channel holds two.
+            drop(give_empty.try_send(buffer));
+        }
+        let skip = self.done.rows_read.get(&pinned.name).copied().unwrap_or(0);
+        let (name, asked) = (pinned.name.clone(), rules.clone());
+        let reading = self.ctx.tasks.spawn_blocking("load-read", move || {
+            let read = file::read(&opened, &name, &asked, skip, only_faults, &mut empty, &give_filled);
+            // Whatever was not used.
+            (read, empty.try_recv().ok())
+        });
+        let mut last = None;
+        let mut stopped = Ok(None);
+        while let Some(Filled { buffer, rows_read }) = filled.recv().await {
+            let Some(rows_read) = rows_read else {
+                last = Some(buffer);
+                continue;
+            };
+            // What is left unread here must not pass for read: every way out of this loop is an error.
+            if let Err(error) = self.check() {
+                stopped = Err(error);
+                break;
+            }
+            match self.write_run(buffer, on_duplicate).await {
+                Ok((buffer, None)) => {
+                    self.done.rows_read.insert(pinned.name.clone(), rows_read);
+                    self.done.pending.clear();
+                    if let Err(error) = self.write_checkpoint().await {
+                        stopped = Err(error);
+                        break;
+                    }
+                    // The reader may have ended.
+                    drop(give_empty.try_send(buffer));
+                }
+                Ok((_, Some(duplicate))) => {
+                    stopped = Ok(Some(duplicate));
+                    break;
+                }
+                Err(error) => {
+                    stopped = Err(error);
+                    break;
+                }
+            }
+        }
+        drop((filled, give_empty));
+        let (read, spare) = reading.await?;
+        if let Some(duplicate) = stopped? {
+            return Ok((FileRead::Duplicate(duplicate), None));
+        }
+        let read = read?;
+        source::check_unchanged(self.table.store(), pinned).await?;
+        let Some(first) = last else {
+            return Err(Error::internal("a file was read and its last rows did not come"));
+        };
+        let second = spare.unwrap_or_else(|| SortBuffer::new((self.config.sort_bytes / 2).max(1)));
+        Ok((FileRead::Read(read), Some(Buffers { first, second })))
+    }
+
+    /// Sorts a buffer and puts it as a run. Answers the buffer, empty.
+    async fn write_run(
+        &mut self,
+        buffer: SortBuffer,
+        on_duplicate: OnDuplicate,
+    ) -> Result<(SortBuffer, Option<Duplicate>)> {
+        if buffer.is_empty() {
+            return Ok((buffer, None));
+        }
+        let ids = self.ctx.ids.clone();
+        let sorted = self.blocking("load-sort", move || {
+            let mut buffer = buffer;
+            buffer.sort();
+            let mut built = Vec::new();
+            let mut emit = |segment: Built| {
+                built.push(segment);
+                Ok(())
+            };
+            let mut sink = SegmentSink::new(&*ids, WriterSettings::default(), u64::MAX, &mut emit);
+            let mut unique = Unique::new(on_duplicate);
+            for row in buffer.rows() {
+                match unique.admits(&row) {
+                    Ok(true) => sink.push(&row)?,
+                    Ok(false) => {}
+                    Err(duplicate) => return Ok((Vec::new(), SortBuffer::new(0), Some(duplicate))),
+                }
+            }
+            sink.finish()?;
+            buffer.clear();
+            Ok((built, buffer, None))
+        });
+        let (built, buffer, duplicate) = sorted.await?;
+        for built in built {
+            let note = self.put(built).await?;
+            self.done.runs.push(note);
+        }
+        Ok((buffer, duplicate))
+    }
+
+    async fn put(&mut self, built: Built) -> Result<SegmentNote> {
+        let segment = built.to_segment(Location::Job(self.load.job), Layer::Loaded(self.load.id), true);
+        self.table.put_load_segment(&segment, &built).await?;
+        self.done.progress.bytes_moved += segment.bytes;
+        Ok(SegmentNote::of(&segment))
+    }
+
+    /// Step 3, second half: runs become segments. A single run is one already.
+    pub(super) async fn merge_runs(
+        &mut self,
+        files: &[PinnedFile],
+        rules: &RowRules,
+        on_duplicate: OnDuplicate,
+    ) -> Done<()> {
+        if self.done.merge_done {
+            return Ok(());
+        }
+        if self.done.runs.len() < 2 {
+            self.done.merged = self.done.runs.clone();
+            self.done.merge_done = true;
+            return Ok(());
+        }
+        let mut runs = Vec::with_capacity(self.done.runs.len());
+        for note in &self.done.runs {
+            runs.push(self.table.open_run(&note.to_segment(self.load.id, self.load.job)?).await?);
+        }
+        let behind = match self.done.merged.last() {
+            Some(note) => Some(note.to_segment(self.load.id, self.load.job)?.max_key),
+            None => None,
+        };
+        let (send, mut built) = mpsc::channel::<Built>(1);
+        let (ids, target) = (self.ctx.ids.clone(), self.config.segment_bytes);
+        let merging = self.ctx.tasks.spawn_blocking("load-merge", move || {
+            let mut emit = |segment: Built| {
+                send.blocking_send(segment)
+                    .map_err(|_| Error::unavailable("the load was given up").with_code("load-given-up"))
+            };
+            let sink = SegmentSink::new(&*ids, WriterSettings::default(), target, &mut emit);
+            merge(runs, behind.as_deref(), on_duplicate, sink)
+        });
+        while let Some(segment) = built.recv().await {
+            self.check().map_err(Stop::Later)?;
+            let note = self.put(segment).await?;
+            self.done.merged.push(note);
+            self.write_checkpoint().await?;
+        }
+        if let Some(duplicate) = merging.await?? {
+            return Err(self.name_duplicate(files, rules, &duplicate).await);
+        }
+        self.done.merge_done = true;
+        Ok(self.write_checkpoint().await?)
+    }
+
+    /// Finds the rows of a key and version that is there twice. That reads every rewritten file once more: only a load
+    /// that fails pays for it, rather than every row of every load for carrying where it came from.
+    async fn name_duplicate(&self, files: &[PinnedFile], rules: &RowRules, duplicate: &Duplicate) -> Stop {
+        let detail = duplicate.detail();
+        let mut errors = Vec::new();
+        for pinned in files {
+            if let Err(error) = self.check() {
+                return Stop::Later(error);
+            }
+            if self.done.files.get(&pinned.name).is_none_or(|done| done.adopted.is_some()) {
+                continue;
+            }
+            let (asked, sought, name) = (rules.clone(), duplicate.clone(), pinned.name.clone());
+            let found = match self.open(pinned).await {
+                Ok(opened) => {
+                    self.blocking("load-find", move || file::find(&opened, &name, &asked, &sought)).await
+                }
+                Err(error) => Err(error),
+            };
+            let rows = match found {
+                Ok(rows) => rows,
+                Err(error) => return error.into(),
+            };
+            errors.extend(rows.into_iter().map(|row| LoadError {
+                file: pinned.name.clone(),
+                row: Some(row),
+                column: None,
+                detail: detail.clone(),
+            }));
+            errors.truncate(limits::LOAD_ERRORS);
+        }
+        if errors.is_empty() {
+            return Stop::fail("", &detail);
+        }
+        let count = errors.len() as u64;
+        Stop::Fail(errors, count)
+    }
+}
