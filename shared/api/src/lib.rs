@@ -6,6 +6,7 @@
 pub mod batch;
 mod body;
 mod etag;
+mod explain;
 pub mod headers;
 pub mod json;
 mod key;
@@ -22,6 +23,7 @@ mod value;
 
 pub use body::{from_json, from_ndjson};
 pub use etag::{ETAG_BYTES, etag, etag_matches};
+pub use explain::{ExplainBody, ExplainedRowBody, PlaceBody};
 pub use key::{
     JsonKey, KeyEncoding, KeyIn, bound_from_text, key_from_bytes, key_from_json, key_from_text,
     prefix_from_text,
@@ -39,9 +41,9 @@ pub use problem::{PROBLEM_JSON, Problem, kind_from_name, status_of};
 pub use query::{Query, percent_decode};
 pub use row::{
     BatchGetAnswer, BatchGetBody, BatchGetIn, BatchWriteAnswer, BatchWriteBody, BatchWriteIn, BatchWriteRow,
-    ExplainBody, ExplainedRowBody, GetBody, GetIn, GotRow, NamespaceBatchGetAnswer, NamespaceBatchGetBody,
-    NamespaceBatchGetIn, NamespaceGet, NamespaceGetIn, NamespaceGot, PlaceBody, ReadStatus, RowIn, RowOut,
-    RowsPage, Text, WriteIn, WriteStatus, WrittenRow, check_value,
+    GetBody, GetIn, GotRow, NamespaceBatchGetAnswer, NamespaceBatchGetBody, NamespaceBatchGetIn,
+    NamespaceGet, NamespaceGetIn, NamespaceGot, ReadStatus, RowIn, RowOut, RowsPage, Text, WriteIn,
+    WriteStatus, WrittenRow, check_value,
 };
 pub use table::{
     CreateTableBody, NamespaceBody, NamespaceDescription, NamespaceSummary, NamespacesBody, ShardBody,
