@@ -79,7 +79,8 @@ fn what_was_acknowledged_survives_being_killed_again_and_again() {
         let writers: Vec<_> =
             (0..WRITERS).map(|n| runtime.spawn(write(server.api.clone(), n, ledger.clone()))).collect();
         // Another place in the server's life each time: early, and after some flushes may have begun.
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(150 + 370 * u64::from(round))));
+        let life = Duration::from_millis(150 + 370 * u64::from(round));
+        runtime.block_on(async { tokio::time::sleep(life).await });
         server.kill();
         for writer in writers {
             runtime.block_on(writer).unwrap();

@@ -1,6 +1,7 @@
 //! `nacre serve`: every role in one process.
 
 mod listen;
+mod phases;
 mod roles;
 mod welcome;
 
@@ -60,6 +61,14 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SIZE", env = "NACRE_FLUSH_SIZE", default_value = "256MiB")]
     flush_size: Size,
 
+    /// A table with less than this waiting is not made into a segment yet: its rows are kept with those of other quiet tables
+    #[arg(long, value_name = "SIZE", env = "NACRE_FLUSH_TABLE_SIZE", default_value = "1MiB")]
+    flush_table_size: Size,
+
+    /// How long the log is kept after it was made into segments; a store can be restored to a time that lies so far back
+    #[arg(long, value_name = "SPAN", env = "NACRE_KEEP_LOG", default_value = "24h")]
+    keep_log: Span,
+
     /// How long requests under way may take to end when the server stops
     #[arg(long, value_name = "SPAN", env = "NACRE_SHUTDOWN_GRACE", default_value = "30s")]
     shutdown_grace: Span,
@@ -75,6 +84,10 @@ pub(crate) struct Settings {
     /// What is logged: error, warn, info, debug or trace, or levels by module, as in info,nacre_log=debug
     #[arg(long, value_name = "LEVELS", env = "NACRE_LOG_LEVEL", default_value = "info")]
     log_level: String,
+
+    /// Tells a test that listens at this Unix socket where the program is, and waits for it there
+    #[arg(long, value_name = "PATH", hide = true)]
+    phase_socket: Option<PathBuf>,
 }
 
 /// Which part a process plays.
