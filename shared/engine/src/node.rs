@@ -426,13 +426,19 @@ impl Node {
         }
     }
 
-    /// The backstop where nothing tells of edits of other processes.
+    /// The backstop where nothing tells of edits of other processes, and the count of what waits to be flushed.
     async fn poll_table_logs(self: Arc<Self>) {
         let shutdown = self.shared.ctx.tasks.shutdown_token();
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = tokio::time::sleep(self.shared.config.poll_every) => {}
+            }
+            for partition in 0..self.partitions() {
+                self.tail_bytes(PartitionId(partition));
+            }
+            if self.shared.presence.is_alone() {
+                continue;
             }
             for table in self.open_tables() {
                 if u128::from(table.age_micros()) < self.shared.config.poll_every.as_micros() {

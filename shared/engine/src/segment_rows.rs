@@ -89,47 +89,67 @@ impl SegmentRows {
 }
 
 impl Reader {
-    /// The next blocks, by one GET per column run.
     async fn read(&mut self) -> Result<Vec<Block>> {
-        let first = self.next;
-        let mut plans = Vec::new();
-        let mut spans: Vec<std::ops::Range<u64>> = Vec::new();
-        while self.next < self.index.block_count() && plans.len() < READ_BLOCKS as usize {
-            let plan = self.index.fetch_plan(self.next);
-            let widened: Vec<_> = match spans.is_empty() {
-                true => plan.to_vec(),
-                false => {
-                    spans.iter().zip(&plan).map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)).collect()
-                }
-            };
-            let bytes: u64 = widened.iter().map(|range| range.end - range.start).sum();
-            if !plans.is_empty() && (bytes > READ_BYTES || widened.len() != plan.len()) {
-                break;
-            }
-            spans = widened;
-            plans.push(plan);
-            self.next += 1;
-        }
-        let mut fetched = Vec::with_capacity(spans.len());
-        for span in &spans {
-            let options = GetOptions { range: Some(span.clone()), if_tag: self.tag.clone() };
-            fetched.push(self.shared.store.get(&self.path, options).await?.bytes);
-        }
-        let mut blocks = Vec::with_capacity(plans.len());
-        for (number, plan) in (first..).zip(plans) {
-            let parts: Vec<Bytes> = plan
-                .iter()
-                .zip(&spans)
-                .zip(&fetched)
-                .map(|((part, span), bytes)| {
-                    bytes.slice((part.start - span.start) as usize..(part.end - span.start) as usize)
-                })
-                .collect();
-            let block = decode_block(&self.index, number, &parts);
-            blocks.push(block.map_err(|e| e.context(format!("block {number} of {}", self.path)))?);
-        }
+        let asked = Ahead { first: self.next, blocks: READ_BLOCKS, bytes: READ_BYTES };
+        let blocks = read_ahead(&self.shared, &self.path, self.tag.as_ref(), &self.index, asked).await?;
+        self.next += blocks.len() as u32;
         Ok(blocks)
     }
+}
+
+/// Which blocks to read at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) first: u32,
+    /// Most blocks.
+    pub(crate) blocks: u32,
+    /// Most bytes, unless the first block alone has more.
+    pub(crate) bytes: u64,
+}
+
+/// Reads a block and those behind it by one GET for each run of their pages; at least the first, if there is one.
+pub(crate) async fn read_ahead(
+    shared: &Shared,
+    path: &ObjectPath,
+    tag: Option<&ObjectTag>,
+    index: &SegmentIndex,
+    asked: Ahead,
+) -> Result<Vec<Block>> {
+    let end = index.block_count().min(asked.first.saturating_add(asked.blocks));
+    let mut plans = Vec::new();
+    let mut spans: Vec<std::ops::Range<u64>> = Vec::new();
+    for number in asked.first..end {
+        let plan = index.fetch_plan(number);
+        let widened: Vec<_> = match spans.is_empty() {
+            true => plan.to_vec(),
+            false => spans.iter().zip(&plan).map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)).collect(),
+        };
+        let bytes: u64 = widened.iter().map(|range| range.end - range.start).sum();
+        if !plans.is_empty() && (bytes > asked.bytes || widened.len() != plan.len()) {
+            break;
+        }
+        spans = widened;
+        plans.push(plan);
+    }
+    let mut fetched = Vec::with_capacity(spans.len());
+    for span in &spans {
+        let options = GetOptions { range: Some(span.clone()), if_tag: tag.cloned() };
+        fetched.push(shared.store.get(path, options).await?.bytes);
+    }
+    let mut blocks = Vec::with_capacity(plans.len());
+    for (number, plan) in (asked.first..).zip(plans) {
+        let parts: Vec<Bytes> = plan
+            .iter()
+            .zip(&spans)
+            .zip(&fetched)
+            .map(|((part, span), bytes)| {
+                bytes.slice((part.start - span.start) as usize..(part.end - span.start) as usize)
+            })
+            .collect();
+        let block = decode_block(index, number, &parts);
+        blocks.push(block.map_err(|e| e.context(format!("block {number} of {path}")))?);
+    }
+    Ok(blocks)
 }
 
 impl RowSource for SegmentRows {

@@ -86,11 +86,13 @@ pub struct FlushReport {
 }
 
 impl Node {
-    /// Bytes of the tail of a partition, roughly.
+    /// Bytes of the tail of a partition, roughly: counted anew, and from then on what writes are judged by.
     pub fn tail_bytes(&self, partition: PartitionId) -> u64 {
-        self.shared
-            .tailer(partition)
-            .map_or(0, |tailer| tailer.pending_bytes.load(std::sync::atomic::Ordering::Relaxed))
+        let bytes = self.open_tables().iter().map(|table| table.pending(partition).1).sum();
+        if let Ok(tailer) = self.shared.tailer(partition) {
+            tailer.pending_bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
+        }
+        bytes
     }
 
     /// How many partitions the log has.
@@ -109,7 +111,6 @@ impl Node {
     /// `Unavailable`, `Unknown`: nothing is lost, try again. A table that fails alone is carried, not an error.
     pub async fn flush(self: &Arc<Self>, partition: PartitionId, mode: FlushMode) -> Result<FlushReport> {
         let tailer = self.shared.tailer(partition)?;
-        let pending_before = tailer.pending_bytes.load(std::sync::atomic::Ordering::Relaxed);
         let cut = tailer.cut().await?;
         self.shared.ctx.phases.reach("flush/cut").await;
         let mut report = FlushReport { through: cut.position.offset, ..FlushReport::default() };
@@ -117,13 +118,13 @@ impl Node {
         let rows = self.carry(partition, &cut, &carried);
         report.rows_carried = rows.len() as u64;
         if self.advance(partition, cut.position, &rows).await? {
-            tailer.pending_bytes.fetch_sub(pending_before, std::sync::atomic::Ordering::Relaxed);
             for table in carried {
                 table.settle_carried(partition, cut.position.offset);
             }
             self.shared.ctx.phases.reach("flush/advanced").await;
             self.trim_later(partition, cut.position);
         }
+        self.tail_bytes(partition);
         self.trim_due(partition).await?;
         Ok(report)
     }

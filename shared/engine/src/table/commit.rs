@@ -43,6 +43,15 @@ struct Waiting {
     reply: oneshot::Sender<Result<Arc<Manifest>>>,
 }
 
+/// What became of the proposals of a batch.
+struct Combined {
+    edit: Edit,
+    /// The manifest with the edit; `None` where there is nothing to change.
+    next: Option<Manifest>,
+    accepted: Vec<Waiting>,
+    refused: Vec<(Waiting, Error)>,
+}
+
 /// Proposals of one table that wait for their turn.
 #[derive(Default)]
 pub(crate) struct CommitQueue {
@@ -105,12 +114,30 @@ impl Table {
 
     async fn commit_batch(self: &Arc<Self>, cursor: &mut Cursor, mut batch: Vec<Waiting>) {
         let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(200));
+        let mut has_looked = false;
         for _ in 0..CONFLICTS {
             if let Err(error) = self.settle(cursor).await {
                 return reply_all(batch, &Err(error));
             }
-            let (edit, next, accepted) = self.combine(batch);
+            let Combined { edit, next, accepted, refused } = self.combine(batch);
             batch = accepted;
+            // What is refused may be so only because this process has not read what another did: a load that was begun
+            // there, an undo that happened there. So it looks before it says no.
+            if !refused.is_empty() && !has_looked {
+                has_looked = true;
+                let before = self.seq();
+                if let Err(error) = self.read_edits(cursor).await {
+                    batch.extend(refused.into_iter().map(|(waiting, _)| waiting));
+                    return reply_all(batch, &Err(error));
+                }
+                if self.seq() > before {
+                    batch.extend(refused.into_iter().map(|(waiting, _)| waiting));
+                    continue;
+                }
+            }
+            for (waiting, error) in refused {
+                drop(waiting.reply.send(Err(error)));
+            }
             let Some(next) = next else { return reply_all(batch, &Ok(self.view().manifest.clone())) };
             let encoded = EncodedEdit {
                 commit_id: CommitId(self.shared.ctx.ids.random_u128()),
@@ -186,17 +213,18 @@ impl Table {
         }
     }
 
-    /// Asks every proposal and folds what they answer into one edit. Proposals that fail, or whose changes the
-    /// manifest refuses, are answered here and left out.
-    fn combine(&self, batch: Vec<Waiting>) -> (Edit, Option<Manifest>, Vec<Waiting>) {
+    /// Asks every proposal and folds what they answer into one edit, without those that fail or whose changes the
+    /// manifest refuses.
+    fn combine(&self, batch: Vec<Waiting>) -> Combined {
         let base = self.view().manifest.clone();
         let seq = base.seq().next();
         let mut edit = Edit { changes: Vec::new(), at_micros: self.shared.ctx.clock.now_micros() };
         let mut folded: Option<Manifest> = None;
         let mut accepted = Vec::with_capacity(batch.len());
+        let mut refusals = Vec::new();
         for mut waiting in batch {
             match (waiting.propose)(folded.as_ref().unwrap_or(&base)) {
-                Err(error) => drop(waiting.reply.send(Err(error))),
+                Err(error) => refusals.push((waiting, error)),
                 Ok(changes) if changes.is_empty() => accepted.push(waiting),
                 Ok(changes) => {
                     let kept = edit.changes.len();
@@ -208,14 +236,15 @@ impl Table {
                         }
                         Err(refused) => {
                             edit.changes.truncate(kept);
-                            let error = Error::conflict(refused.to_string()).with_code("edit-refused");
-                            drop(waiting.reply.send(Err(error)));
+                            // Kind and code are the reason's: a floor in the way is a Conflict, too many loads that
+                            // can still be undone are Throttled.
+                            refusals.push((waiting, Error::from(refused)));
                         }
                     }
                 }
             }
         }
-        (edit, folded, accepted)
+        Combined { edit, next: folded, accepted, refused: refusals }
     }
 
     /// Puts an append whose outcome is unknown again until it is known.

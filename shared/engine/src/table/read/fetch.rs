@@ -8,8 +8,13 @@ use nacre_segment::{SegmentIndex, decode_block};
 use nacre_store::{GetOptions, ObjectPath, ObjectTag};
 use nacre_types::{Error, ErrorKind, Result, TableId};
 
+use crate::segment_rows::{Ahead, read_ahead};
 use crate::shared::Shared;
 use crate::{Receipt, Source};
+
+/// How far a scan reads ahead at once: about a row group of the native layout, several of small ones.
+const AHEAD_BLOCKS: u32 = 40;
+const AHEAD_BYTES: u64 = 512 << 10;
 
 /// Reads of one request go through one of these: it knows the table and keeps the receipt.
 pub(crate) struct Fetcher<'a> {
@@ -94,6 +99,43 @@ impl Fetcher<'_> {
         Ok(found)
     }
 
+    /// As [`Fetcher::block`], for one who will go on to the blocks behind it: a miss brings them too, by the same GET.
+    ///
+    /// # Errors
+    /// Those of [`Fetcher::block`].
+    pub(crate) async fn block_of_run(
+        &mut self,
+        segment: &SegmentRef<'_>,
+        index: &CachedIndex,
+        block: u32,
+    ) -> Result<CachedBlock> {
+        if let Some(found) = self.shared.cache.get_cached(segment.id(), block) {
+            self.receipt.source = self.receipt.source.max(Source::Memory);
+            return Ok(found);
+        }
+        let whole = segment.to_segment();
+        let path = ObjectPath::new(&segment_path(self.table, &whole))?;
+        let tag = match whole.location {
+            Location::Adopted { tag, version_id, .. } => Some(ObjectTag { etag: tag, version_id }),
+            _ => None,
+        };
+        let asked = Ahead { first: block, blocks: AHEAD_BLOCKS, bytes: AHEAD_BYTES };
+        let blocks =
+            read_ahead(self.shared, &path, tag.as_ref(), index, asked).await.map_err(|e| gone(e, &path))?;
+        let gets = index.fetch_plan(block).len() as u32;
+        self.shared.metrics.block_gets.inc_by(u64::from(gets));
+        self.receipt.store_gets += gets.saturating_sub(1);
+        let mut first = None;
+        let mut bytes = 0;
+        for (number, read) in (block..).zip(blocks) {
+            bytes += read.size() as u64;
+            let held = self.shared.cache.insert(segment.id(), number, read);
+            first.get_or_insert(held);
+        }
+        self.count(nacre_cache::Source::Store, bytes);
+        first.ok_or_else(|| Error::internal(format!("block {block} of {path} is beyond its end")))
+    }
+
     fn count(&mut self, source: nacre_cache::Source, bytes: u64) {
         let source = match source {
             nacre_cache::Source::Memory => Source::Memory,
@@ -118,10 +160,14 @@ async fn get_range(
     let path = ObjectPath::new(path)?;
     match shared.store.get(&path, GetOptions { range: Some(range), if_tag }).await {
         Ok(object) => Ok(object.bytes),
-        // My manifest is old: whoever asks reads the table log again. Never an absence.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Error::unavailable(format!("segment object {path} is gone")).with_code("segment-gone"))
-        }
-        Err(error) => Err(error),
+        Err(error) => Err(gone(error, &path)),
     }
+}
+
+/// An object that is not there means *my manifest is old*: whoever asks reads the table log again. Never an absence.
+fn gone(error: Error, path: &ObjectPath) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::unavailable(format!("segment object {path} is gone")).with_code("segment-gone");
+    }
+    error
 }

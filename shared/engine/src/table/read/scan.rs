@@ -283,7 +283,7 @@ impl<'v> SegmentCursor<'v> {
             self.stands = Some((block, at + 1));
         } else if self.number + 1 < self.index.block_count() {
             self.number += 1;
-            let block = fetcher.block(&self.segment, &self.index, self.number).await?;
+            let block = fetcher.block_of_run(&self.segment, &self.index, self.number).await?;
             self.stands = Some((block, 0));
         }
         self.stop_outside(&request.range);
