@@ -59,7 +59,6 @@ impl Default for NodeConfig {
 }
 
 /// What one process knows of a store.
-#[derive(Debug)]
 pub struct Node {
     pub(crate) shared: Arc<Shared>,
     names: Names,
@@ -69,6 +68,12 @@ pub struct Node {
     refreshing_names: AtomicBool,
     /// Positions up to which the log may be trimmed, and from when on.
     pub(crate) trims: Mutex<HashMap<PartitionId, VecDeque<(Duration, LogPosition)>>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("open_tables", &self.tables.read().len()).finish_non_exhaustive()
+    }
 }
 
 impl Node {
@@ -164,6 +169,11 @@ impl Node {
     /// The log.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.shared.log
+    }
+
+    /// Whether no other process is registered on this store, as far as this one knows.
+    pub fn is_alone(&self) -> bool {
+        self.shared.presence.is_alone()
     }
 
     /// A part in a job that one of several processes does.

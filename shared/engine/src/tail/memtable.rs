@@ -34,7 +34,6 @@ type Chain = Mutex<SmallVec<[TailRow; 1]>>;
 const ROW_OVERHEAD_BYTES: u64 = 160;
 
 /// Rows of one table from a run of offsets of one partition.
-#[derive(Debug)]
 pub(crate) struct MemTable {
     rows: SkipMap<Bytes, Chain>,
     row_count: AtomicU64,
@@ -42,6 +41,12 @@ pub(crate) struct MemTable {
     /// The offset after the last row, once the memtable is sealed; `u64::MAX` until then.
     end: AtomicU64,
     newest_version: std::sync::atomic::AtomicI64,
+}
+
+impl std::fmt::Debug for MemTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemTable").field("rows", &self.row_count()).finish_non_exhaustive()
+    }
 }
 
 impl MemTable {

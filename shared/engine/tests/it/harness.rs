@@ -57,6 +57,13 @@ impl Harness {
         self.node.create_table(&namespace, &name, settings, Vec::new()).await.unwrap().into_inner()
     }
 
+    /// Waits until this process's heartbeat has shown it another one.
+    pub(crate) async fn wait_for_company(&self) {
+        while self.node.is_alone() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn now(&self) -> i64 {
         self.ctx.clock.now_micros()
     }

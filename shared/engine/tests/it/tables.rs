@@ -21,8 +21,10 @@ async fn a_table_is_made_once_and_found_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_name_is_gone_and_not_free_at_once() {
+async fn a_dropped_name_is_gone_and_not_free_while_another_process_may_use_it() {
     let harness = Harness::memory().await;
+    let other = Harness::over(harness.store.clone(), 2).await;
+    harness.wait_for_company().await;
     let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
     let table = harness.table("t", TableSettings::default()).await;
     put(&table, vec![row("k", Some("v"), None)]).await;
@@ -34,4 +36,17 @@ async fn a_dropped_name_is_gone_and_not_free_at_once() {
     assert!(refused.retry_after_ms().is_some());
     let late = table.write(vec![row("k", Some("w"), None)], &nacre_engine::WriteOptions::default()).await;
     assert_eq!(late.unwrap_err().kind(), ErrorKind::NotFound);
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_name_is_free_at_once_where_nobody_else_is() {
+    let harness = Harness::memory().await;
+    let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
+    let old = harness.table("t", TableSettings::default()).await;
+    put(&old, vec![row("k", Some("v"), None)]).await;
+    harness.node.drop_table(&namespace, &name).await.unwrap();
+    let new = harness.table("t", TableSettings::default()).await;
+    assert_ne!(new.id(), old.id());
+    assert_eq!(harness.get(&new, "k").await, None);
 }
