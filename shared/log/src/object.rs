@@ -154,6 +154,8 @@ pub enum PlantedBug {
     BelieveWinners,
     /// A reader does not read the boundary after a chunk or an absence.
     BelieveReads,
+    /// "Already exists" is taken for another's, unread.
+    TakeExistsForAnothers,
     /// An unknown put is taken for a failed one.
     MoveOnAfterUnknown,
     /// Chunks are deleted before the boundary is raised.

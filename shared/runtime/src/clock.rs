@@ -14,7 +14,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 }
 
 /// The machine's clocks. What it measures follows tokio's time, which a test may pause.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SystemClock {
     start: tokio::time::Instant,
 }

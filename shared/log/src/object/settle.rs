@@ -51,11 +51,14 @@ impl Partition {
                     }
                 }
                 Ok(Ok(PutOutcome::AlreadyExists | PutOutcome::Mismatch)) => {
-                    // Perhaps one's own, by an earlier request. And even if each attempt was answered so, one of
-                    // them may have been repeated underneath: where the winner cannot be read any more, it is unknown.
+                    // Perhaps one's own, by an earlier request, or by this one if a library underneath repeated it.
+                    // Until the winner is read and believed, it may have happened.
                     match self.judge_winner(chunk, may_have_happened).await {
                         Judged::Settled(settled) => return settled,
-                        Judged::Open => None,
+                        Judged::Open => {
+                            may_have_happened = !self.bug(PlantedBug::TakeExistsForAnothers);
+                            None
+                        }
                     }
                 }
                 Ok(Err(error)) if error.kind() == ErrorKind::Unknown => {

@@ -23,6 +23,12 @@ impl TestClock {
     pub fn new(ahead: i64) -> Self {
         Self { measured: SystemClock::new(), ahead }
     }
+
+    /// The clock of another machine, `ahead` microseconds before this one.
+    #[must_use]
+    pub fn skewed(&self, ahead: i64) -> Self {
+        Self { measured: self.measured.clone(), ahead: self.ahead + ahead }
+    }
 }
 
 impl Clock for TestClock {

@@ -125,15 +125,18 @@ pub async fn storm(open: &OpenProcess, seed: u64, plan: &StormPlan) -> Result<St
     let spawner = open(u64::MAX).ctx;
     let mut appenders = Vec::new();
     let mut readers = Vec::new();
-    for number in 0..plan.processes {
-        let process = open(number);
+    let processes: Vec<Process> = (0..plan.processes).map(open).collect();
+    for (number, process) in (0..).zip(&processes) {
         for appender in 0..2 {
             let ids = SeededIds::new(seed ^ (number * 2 + appender + 1) << 20);
-            appenders.push(
-                spawner.tasks.spawn("appender", append(process.clone(), world.clone(), plan.clone(), ids)),
-            );
+            appenders.push(spawner.tasks.spawn(
+                "appender",
+                append(process.clone(), processes.clone(), world.clone(), plan.clone(), ids),
+            ));
         }
-        readers.push(spawner.tasks.spawn("reader", read(format!("reader {number}"), process, world.clone())));
+        readers.push(
+            spawner.tasks.spawn("reader", read(format!("reader {number}"), process.clone(), world.clone())),
+        );
     }
     let flusher = open(1_000);
     readers.push(spawner.tasks.spawn("reader", read("late reader".into(), open(1_001), world.clone())));
@@ -192,7 +195,13 @@ impl Retryable for nacre_types::Error {
     }
 }
 
-async fn append(process: Process, world: Arc<World>, plan: StormPlan, ids: SeededIds) {
+async fn append(
+    process: Process,
+    processes: Vec<Process>,
+    world: Arc<World>,
+    plan: StormPlan,
+    ids: SeededIds,
+) {
     for _ in 0..plan.appends {
         if world.is_wrong() {
             return;
@@ -216,7 +225,10 @@ async fn append(process: Process, world: Arc<World>, plan: StormPlan, ids: Seede
         if plan.repeat && outcome == AppendOutcome::Unknown {
             let over = process.ctx.clock.now_micros();
             let attempts = Attempts { first, over };
-            outcome = process.log.repeat(PARTITION, record, attempts, plan.deadline * 4).await;
+            // A load balancer sends the repeat anywhere.
+            let other = ids.random_u64() % plan.processes;
+            let Some(other) = processes.get(usize::try_from(other).unwrap()) else { return };
+            outcome = other.log.repeat(PARTITION, record, attempts, plan.deadline * 4).await;
         }
         match outcome {
             AppendOutcome::Appended(place) => world.acknowledged.lock().push((id, place)),

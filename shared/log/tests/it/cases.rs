@@ -102,6 +102,19 @@ async fn a_put_whose_answer_is_lost_late_or_second_is_appended_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn already_exists_may_be_ones_own_until_it_is_read() {
+    let place = Place::new();
+    let (log, faulty) = place.scripted(1);
+    append(&log, 1).await;
+    faulty.script(Operation::Put, "chunks/", Fault::SentTwice);
+    faulty.script(Operation::Read, "chunks/", Fault::Unavailable);
+    faulty.script(Operation::Put, "chunks/", Fault::Unavailable);
+    assert_eq!(append(&log, 2).await.offset, Offset(1));
+    assert_eq!(faulty.unmet(), 0);
+    assert_eq!(ids(&place.process(2), start()).await, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_chunk_that_a_sleeper_creates_below_the_boundary_is_neither_acknowledged_nor_read() {
     let place = Place::new();
     let (sleeper, faulty) = place.scripted(1);

@@ -44,10 +44,42 @@ fn it_holds_when_requests_and_answers_are_lost_late_or_doubled() {
 }
 
 #[test]
+fn it_holds_when_callers_give_up_in_the_middle() {
+    let weather = Weather { rates: FaultRates::stormy(), ..Weather::default() };
+    let plan = StormPlan { deadline: Duration::from_millis(60), ..StormPlan::default() };
+    let sum = all_hold(100..160, &weather, &plan);
+    assert!(sum.acknowledged > 500 && sum.refused > 100 && sum.unknown > 100, "{sum:?}");
+}
+
+/// Where nothing is trimmed, a repeat from any process finds out.
+#[test]
+fn repeats_sent_anywhere_append_once_whatever_the_clocks_say() {
+    let weather = Weather { rates: FaultRates::stormy(), ..Weather::default() };
+    let plan = StormPlan { deadline: Duration::from_millis(60), trim_every: None, ..StormPlan::default() };
+    let sum = all_hold(200..260, &weather, &plan);
+    assert!(sum.acknowledged > 1_000 && sum.unknown < sum.acknowledged, "{sum:?}");
+}
+
+#[test]
 fn a_seed_replays_the_same_storm() {
     let weather = Weather { rates: FaultRates::stormy(), ..Weather::default() };
     let plan = StormPlan::default();
     assert_eq!(run(3, weather.clone(), &plan), run(3, weather, &plan));
+}
+
+/// Not a test of every day: `cargo test -p nacre-log --test it -- --ignored --nocapture many_storms`.
+#[test]
+#[ignore = "takes minutes"]
+fn many_storms() {
+    let weather = Weather { rates: FaultRates::stormy(), ..Weather::default() };
+    println!("{:?}", all_hold(10_000..11_500, &weather, &StormPlan::default()));
+    let short = StormPlan { deadline: Duration::from_millis(60), ..StormPlan::default() };
+    println!("{:?}", all_hold(2_500..3_500, &weather, &short));
+    let untrimmed = StormPlan { trim_every: None, ..short.clone() };
+    println!("{:?}", all_hold(20_000..21_500, &weather, &untrimmed));
+    let quick = Weather { jitter: Some(Duration::from_micros(300)), ..weather };
+    let trims = StormPlan { trim_every: Some(Duration::from_millis(1)), ..StormPlan::default() };
+    println!("{:?}", all_hold(6_500..7_500, &quick, &trims));
 }
 
 fn found(bug: PlantedBug, rates: FaultRates, plan: &StormPlan) {
@@ -71,10 +103,14 @@ fn every_planted_bug_is_found() {
         PlantedBug::BelieveReads,
         PlantedBug::MoveOnAfterUnknown,
         PlantedBug::DeleteBeforeBoundary,
-        PlantedBug::NotLookForRepeats,
     ] {
         found(bug, FaultRates::stormy(), &plan);
     }
+    // Deadlines so short that callers give up in the middle.
+    let hasty = StormPlan { deadline: Duration::from_millis(60), ..plan };
+    found(PlantedBug::TakeExistsForAnothers, FaultRates::stormy(), &hasty);
+    let untrimmed = StormPlan { trim_every: None, ..hasty };
+    found(PlantedBug::NotLookForRepeats, FaultRates::stormy(), &untrimmed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

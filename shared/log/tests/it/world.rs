@@ -2,7 +2,7 @@
 
 use nacre_log::testing::{JitterStore, OpenProcess, Process, TestClock};
 use nacre_log::{ObjectLog, ObjectLogConfig, PlantedBug};
-use nacre_runtime::Context;
+use nacre_runtime::{Context, Ids, SeededIds};
 use nacre_store::testing::{FaultRates, FaultyStore};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
 use std::sync::Arc;
@@ -43,10 +43,12 @@ pub(crate) struct Weather {
 /// Every process has its own way to one store in memory: late, lossy, with requests that stay under way.
 pub(crate) fn stormy(seed: u64, weather: Weather) -> Box<OpenProcess> {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(&context(0)));
-    let clock = Arc::new(TestClock::new(0));
+    let clock = TestClock::new(0);
     Box::new(move |number| {
         let seed = seed.wrapping_mul(0x9E37_79B9).wrapping_add(number);
-        let ctx = Context::for_tests(seed).with_clock(clock.clone());
+        // No two machines agree on the time.
+        let skew = (SeededIds::new(seed).random_u64() % 6_000_000) as i64 - 3_000_000;
+        let ctx = Context::for_tests(seed).with_clock(Arc::new(clock.skewed(skew)));
         let slow = Arc::new(JitterStore::new(
             memory.clone(),
             seed ^ 0x55,
