@@ -13,6 +13,10 @@ use settings::Refusal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before anything else: the child that decodes a stranger's file has no settings, no logs and no threads.
+    if std::env::args_os().nth(1).is_some_and(|word| word == nacre_loader::child::ARGUMENT) {
+        return ExitCode::from(u8::try_from(nacre_loader::child::main()).unwrap_or(2));
+    }
     let said = match settings::read(std::env::args_os()) {
         Ok(said) => said,
         Err(Refusal::Parser(error)) => {

@@ -13,13 +13,13 @@
 //! Nothing needs the orderly end: after a kill the same things are found in the log and the catalog. It is there so that
 //! clients see an answer instead of a broken connection.
 
-use super::{Settings, listen, welcome};
+use super::{Settings, listen, phases, welcome};
 use crate::output::{Out, note};
 use crate::storage;
 use nacre_cache::{CacheConfig, DiskConfig};
 use nacre_dispatcher::Server;
 use nacre_engine::{FlushConfig, Node, NodeConfig};
-use nacre_loader::LoaderConfig;
+use nacre_loader::{Decode, LoaderConfig};
 use nacre_runtime::{Context, TaskHandle, Tasks};
 use nacre_types::{Error, Result};
 use nacre_writer::WriterConfig;
@@ -30,13 +30,20 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long the background roles may take to reach a safe point when the server stops.
 const BACKGROUND_GRACE: Duration = Duration::from_secs(10);
 
+/// The address space of a child that decodes a file: honest files with the largest pages that are taken fit.
+const CHILD_MEMORY_BYTES: u64 = 2 << 30;
+/// Its CPU time, beside what the file's size grants.
+const CHILD_SECONDS: u64 = 60;
+
 pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
-    let ctx = Context::system();
+    let ctx = Context::system().with_phases(phases::observed(settings.phase_socket.as_deref()));
     let storage = storage::open(&settings.store_url(), &ctx).await?;
     tracing::info!(store_id = %storage.identity.store_id, "the store is open");
     let flush = FlushConfig {
         every: Duration::from_secs(settings.flush_every.0),
         tail_bytes: settings.flush_size.0,
+        table_bytes_min: settings.flush_table_size.0,
+        trim_delay: Duration::from_secs(settings.keep_log.0),
         ..FlushConfig::default()
     };
     let incarnation = storage.identity.log_incarnation;
@@ -55,7 +62,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     );
     let loader = ctx.tasks.spawn(
         "loader",
-        nacre_loader::run(LoaderConfig::default(), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
+        nacre_loader::run(loader_config(), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
     );
 
     let why = until_stopped(writer, loader).await;
@@ -76,6 +83,18 @@ fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
         drain_timeout: Duration::from_secs(settings.shutdown_grace.0),
         ..nacre_dispatcher::Config::default()
     })
+}
+
+/// Strangers' files are decoded in children, so that one that is made to hurt takes only its child with it.
+fn loader_config() -> LoaderConfig {
+    let decode = match std::env::current_exe() {
+        Ok(program) => Decode::Child { program, memory_bytes: CHILD_MEMORY_BYTES, seconds: CHILD_SECONDS },
+        Err(error) => {
+            tracing::warn!(%error, "this program does not know its own path: files of loads are decoded in this process");
+            Decode::InProcess
+        }
+    };
+    LoaderConfig { decode, ..LoaderConfig::default() }
 }
 
 fn cache(settings: &Settings) -> CacheConfig {
