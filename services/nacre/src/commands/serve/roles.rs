@@ -39,6 +39,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let ctx = Context::system().with_phases(phases::observed(settings.phase_socket.as_deref()));
     let storage = storage::open(&settings.store_url(), &ctx).await?;
     tracing::info!(store_id = %storage.identity.store_id, "the store is open");
+    ctx.phases.reach("start/opened").await;
     let flush = FlushConfig {
         every: Duration::from_secs(settings.flush_every.0),
         tail_bytes: settings.flush_size.0,
@@ -51,6 +52,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let node =
         Node::open(&ctx, storage.store, storage.catalog, storage.log, cache(settings), node_config).await?;
 
+    ctx.phases.reach("start/node").await;
     // A world of its own, so that it can end before the rest does.
     let front = Tasks::new();
     let server = Server::bind(dispatcher(settings)?, node.clone(), ctx.clone()).await.map_err(taken)?;
