@@ -41,12 +41,8 @@ impl<W: Write> FrameWriter<W> {
             .filter(|&length| length <= BODY_BYTES)
             .ok_or_else(|| io::Error::other("a frame beyond 1 GiB"))?;
         let mut head = [0; 16];
-        for (slot, number) in head.chunks_exact_mut(4).zip([
-            kind as u32,
-            length,
-            self.number,
-            crc32fast::hash(body),
-        ]) {
+        let numbers = [kind as u32, length, self.number, checksum(kind, self.number, body)];
+        for (slot, number) in head.chunks_exact_mut(4).zip(numbers) {
             slot.copy_from_slice(&number.to_le_bytes());
         }
         self.number = self.number.wrapping_add(1);
@@ -63,6 +59,14 @@ impl<W: Write> FrameWriter<W> {
 pub(super) struct FrameReader<R> {
     from: R,
     number: u32,
+}
+
+fn checksum(kind: Kind, number: u32, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[kind as u8]);
+    crc.update(&number.to_le_bytes());
+    crc.update(body);
+    crc.finalize()
 }
 
 fn broken(what: &str) -> io::Error {
@@ -96,7 +100,7 @@ impl<R: Read> FrameReader<R> {
         if read as u64 != u64::from(length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if crc32fast::hash(body) != crc {
+        if checksum(kind, number, body) != crc {
             return Err(broken("a frame whose checksum does not fit"));
         }
         Ok(kind)

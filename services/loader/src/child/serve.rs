@@ -28,7 +28,7 @@ pub fn main() -> i32 {
         Err(_) => return 2,
     };
     // A pipe of 64 KiB would mean a switch between the processes for each; that it cannot be had is no matter.
-    drop(rustix::pipe::fcntl_setpipe_size(&output, 1 << 20));
+    let _ = rustix::pipe::fcntl_setpipe_size(&output, 1 << 20);
     serve(input.lock(), output)
 }
 

@@ -173,10 +173,11 @@ impl Job<'_> {
         self.table.finish_prepare(self.load, segments, hidden, &report, declares).await?;
         // The goal may have been raised while this worked.
         let goal = self.table.manifest().load(self.load.id).map_or(self.load.goal, |load| load.goal);
-        Ok(match goal {
+        match goal {
             LoadGoal::Commit => self.table.commit_prepared(self.load.id).await?,
             LoadGoal::Prepare => self.table.leave_prepared(self.load.id).await?,
-        })
+        }
+        Ok(())
     }
 
     fn guard(&self, request: &BeginLoad, segments: &[Segment], rows_said: Option<u64>) -> Done<()> {

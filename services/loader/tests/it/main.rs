@@ -1,0 +1,14 @@
+//! Loads, from files in the staging place to rows that reads answer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod broken;
+mod child;
+mod files;
+mod guards;
+mod harness;
+mod keys;
+mod life;
+mod python;
+mod resume;
+mod samples;
+mod sorting;
