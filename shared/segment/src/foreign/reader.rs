@@ -107,6 +107,11 @@ impl ForeignReader {
             }
             let Some(group) = self.footer.meta.row_groups().get(self.group) else { return Ok(None) };
             self.group_left = group.num_rows().max(0) as u64;
+            if self.group_left == 0 {
+                // Its chunks may have no pages and any offsets: pyarrow writes a table without rows so.
+                self.group += 1;
+                continue;
+            }
             let columns = self.plan.leaves.len().max(1) as u64;
             let read_ahead = ((8 << 20) / columns).clamp(64 << 10, 1 << 20);
             for leaf in &mut self.plan.leaves {

@@ -63,13 +63,13 @@ macro_rules! flawed {
 pub(crate) struct Draft {
     fs: Arc<dyn Fs>,
     path: PathBuf,
-    file: Box<dyn FsFile>,
+    pub(super) file: Box<dyn FsFile>,
     /// The object may be seen and nobody knows for how long: two names say so to its readers.
     in_doubt: bool,
 }
 
 impl Draft {
-    fn new(fs: &Arc<dyn Fs>, path: PathBuf, file: Box<dyn FsFile>) -> Self {
+    pub(super) fn new(fs: &Arc<dyn Fs>, path: PathBuf, file: Box<dyn FsFile>) -> Self {
         Self { fs: fs.clone(), path, file, in_doubt: false }
     }
 
@@ -129,7 +129,7 @@ fn folder_in_the_way(path: &ObjectPath) -> Error {
         .with_code("object-path")
 }
 
-fn tag_of(stat: &Stat) -> ObjectTag {
+pub(super) fn tag_of(stat: &Stat) -> ObjectTag {
     ObjectTag { etag: format!("{:x}-{:x}", stat.size, stat.modified_nanos), version_id: None }
 }
 
@@ -225,7 +225,7 @@ impl Directory {
         self.fs.lock(&path).map_err(|error| certainly_not("locking", &path, &error))
     }
 
-    fn temporary_name(&self) -> PathBuf {
+    pub(super) fn temporary_name(&self) -> PathBuf {
         self.root.join(".tmp").join(format!("{:032x}", self.ids.random_u128()))
     }
 
@@ -286,7 +286,7 @@ impl Directory {
         Ok(PutOutcome::Stored(tag_of(&stat)))
     }
 
-    fn sync_draft(&self, draft: &Draft) -> Result<()> {
+    pub(super) fn sync_draft(&self, draft: &Draft) -> Result<()> {
         if flawed!(self, no_file_sync) {
             return Ok(());
         }
@@ -461,83 +461,6 @@ impl Directory {
             Err(error) => Err(certainly_not("reading the tag of", &target, &error)),
         }
     }
-
-    pub(crate) fn copy(&self, from: &ObjectPath, to: &ObjectPath, if_tag: &ObjectTag) -> Result<PutOutcome> {
-        let source = self.file_of(from);
-        match self.adopt(&source, if_tag)? {
-            Adopted::Linked(draft) => self.publish(draft, to),
-            Adopted::Changed => Ok(PutOutcome::Mismatch),
-            Adopted::NotPossible => self.copy_bytes(&source, to, if_tag),
-        }
-    }
-
-    /// Gives the file a temporary name, which pins its inode, and makes it read-only.
-    fn adopt(&self, source: &Path, if_tag: &ObjectTag) -> Result<Adopted> {
-        let path = self.temporary_name();
-        match self.fs.link(source, &path) {
-            Ok(()) => {}
-            Err(error) if is_absence(&error) => return Ok(Adopted::Changed),
-            // Across devices, another user's file, too many links, a directory: copying says more.
-            Err(_) => return Ok(Adopted::NotPossible),
-        }
-        let file = match self.fs.open(&path) {
-            Ok(file) => file,
-            Err(_) => {
-                let _ = self.fs.unlink(&path);
-                return Ok(Adopted::NotPossible);
-            }
-        };
-        let draft = Draft::new(&self.fs, path, file);
-        let is_it = |stat: &Stat| stat.is_file && tag_of(stat) == *if_tag;
-        let stat = draft.file.stat().map_err(|error| certainly_not("reading the tag of", source, &error))?;
-        if !is_it(&stat) {
-            return Ok(Adopted::Changed);
-        }
-        if draft.file.make_read_only().is_err() {
-            return Ok(Adopted::NotPossible);
-        }
-        self.sync_draft(&draft)?;
-        // Written to before it was read-only, or by somebody who holds it open.
-        let stat = draft.file.stat().map_err(|error| certainly_not("reading the tag of", source, &error))?;
-        Ok(if is_it(&stat) { Adopted::Linked(draft) } else { Adopted::Changed })
-    }
-
-    fn copy_bytes(&self, source: &Path, to: &ObjectPath, if_tag: &ObjectTag) -> Result<PutOutcome> {
-        const PIECE: u64 = 4 << 20;
-        let failed = |error: io::Error| certainly_not("copying", source, &error);
-        let file = match self.fs.open(source) {
-            Ok(file) => file,
-            Err(error) if is_absence(&error) => return Ok(PutOutcome::Mismatch),
-            Err(error) => return Err(failed(error)),
-        };
-        let stat = file.stat().map_err(failed)?;
-        if !stat.is_file || tag_of(&stat) != *if_tag {
-            return Ok(PutOutcome::Mismatch);
-        }
-        let mut draft = self.draft()?;
-        let mut at = 0;
-        while at < stat.size {
-            let piece = PIECE.min(stat.size - at);
-            match file.read_at(at, piece as usize) {
-                Ok(bytes) => draft.write_all(&bytes)?,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(PutOutcome::Mismatch);
-                }
-                Err(error) => return Err(failed(error)),
-            }
-            at += piece;
-        }
-        if tag_of(&file.stat().map_err(failed)?) != *if_tag {
-            return Ok(PutOutcome::Mismatch);
-        }
-        self.publish(draft, to)
-    }
-}
-
-enum Adopted {
-    Linked(Draft),
-    Changed,
-    NotPossible,
 }
 
 pub(super) fn is_absence(error: &io::Error) -> bool {

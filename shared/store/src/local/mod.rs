@@ -63,6 +63,7 @@
 //! Is not synced: an object that comes back after a loss of power is garbage again, and whatever must not believe in
 //! trimmed names reads a durable boundary, not their absence.
 
+mod copy;
 mod files;
 pub(crate) mod fs;
 mod list;
