@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("which version").args(["version", "version_column"]).required(true))]
+#[command(group = ArgGroup::new("which version").args(["version", "version_column"]).required(true).multiple(true))]
 pub(crate) struct Arguments {
     /// The table
     #[arg(value_name = "TABLE")]
@@ -26,7 +26,8 @@ pub(crate) struct Arguments {
     /// merge: the rows join those that are there; replace: they take their place
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: LoadModeBody,
-    /// The rows' version: microseconds since the epoch, a moment such as 2030-01-31T12:00:00Z, or now
+    /// The load's version, and that of its rows unless a column gives it: microseconds since the epoch, a moment such as
+    /// 2030-01-31T12:00:00Z, or now; a replace always has one
     #[arg(long, value_name = "VERSION", value_parser = version, allow_hyphen_values = true)]
     version: Option<LoadVersionBody>,
     #[command(flatten)]
@@ -77,22 +78,17 @@ impl ColumnArguments {
     /// `None` where nothing was said: the files have the native names.
     fn body(&self) -> Option<ColumnsBody> {
         let columns = ColumnsBody {
-            key: self.key.clone(),
+            // The API wants the key named where anything is.
+            key: if self.key.is_empty() { vec!["key".to_owned()] } else { self.key.clone() },
             value: self.value.clone(),
             pack: (!self.pack.is_empty()).then(|| self.pack.clone()),
             version: self.version_column.clone(),
             expires_at: self.expires_at_column.clone(),
             delete: self.delete_column.clone(),
         };
-        let nothing = ColumnsBody {
-            key: vec![],
-            value: None,
-            pack: None,
-            version: None,
-            expires_at: None,
-            delete: None,
-        };
-        (columns != nothing).then_some(columns)
+        let others = [&self.value, &self.version_column, &self.expires_at_column, &self.delete_column];
+        let said = !self.key.is_empty() || !self.pack.is_empty() || others.iter().any(|name| name.is_some());
+        said.then_some(columns)
     }
 }
 

@@ -108,8 +108,14 @@ impl Server {
     }
 
     /// SIGTERM; the exit code.
-    pub(crate) fn stop(mut self) -> i32 {
-        self.signal("TERM");
+    pub(crate) fn stop(self) -> i32 {
+        self.stop_by("TERM")
+    }
+
+    /// A signal; the exit code.
+    pub(crate) fn stop_by(mut self, signal: &str) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
         self.wait(Duration::from_secs(60))
     }
 
@@ -117,12 +123,6 @@ impl Server {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-
-    /// Sends a signal.
-    pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     fn wait(&mut self, limit: Duration) -> i32 {

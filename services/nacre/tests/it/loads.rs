@@ -17,14 +17,15 @@ fn load(server: &Server, file: &str, more: &[&str]) -> crate::harness::Done {
 fn files_of_every_writer_become_visible_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
+    server.ask(&["table", "create", "t"]).well();
     for file in [
         "spark4-aligned128-sorted-tombstones.parquet",
         "pyarrow-default-unsorted-tombstones.parquet",
         "duckdb-default-sorted-tombstones.parquet",
         "polars-default-unsorted-tombstones.parquet",
     ] {
-        server.ask(&["table", "create", "t"]).well();
-        let done = load(&server, file, &["--mode", "replace", "--version-column", "version"]).json();
+        let words = ["--mode", "replace", "--version", "1700000000000000", "--version-column", "version"];
+        let done = load(&server, file, &words).json();
         assert_eq!(
             (done["state"].as_str(), done["progress"]["rows"].as_u64()),
             (Some("committed"), Some(5_000))

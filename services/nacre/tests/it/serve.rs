@@ -32,8 +32,7 @@ fn an_ephemeral_server_leaves_nothing_behind() {
 fn an_interrupt_stops_as_gracefully_as_a_supervisor_does() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--ephemeral"]);
-    server.signal("INT");
-    assert_eq!(server.stop(), 0);
+    assert_eq!(server.stop_by("INT"), 0);
 }
 
 #[test]

@@ -69,6 +69,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SPAN", env = "NACRE_KEEP_LOG", default_value = "24h")]
     keep_log: Span,
 
+    /// Memory for the rows of one load that are being sorted: more means fewer runs to merge
+    #[arg(long, value_name = "SIZE", env = "NACRE_LOAD_MEMORY", default_value = "192MiB")]
+    load_memory: Size,
+
     /// How long requests under way may take to end when the server stops
     #[arg(long, value_name = "SPAN", env = "NACRE_SHUTDOWN_GRACE", default_value = "30s")]
     shutdown_grace: Span,

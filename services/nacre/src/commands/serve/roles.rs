@@ -25,7 +25,7 @@ use nacre_types::{Error, Result};
 use nacre_writer::WriterConfig;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the background roles may take to reach a safe point when the server stops.
 const BACKGROUND_GRACE: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     // A world of its own, so that it can end before the rest does.
     let front = Tasks::new();
     let server = Server::bind(dispatcher(settings)?, node.clone(), ctx.clone()).await.map_err(taken)?;
+    // Before anybody is told that it runs: who then stops it must find somebody who listens.
+    let signals = Signals::new()?;
     welcome::say(server.local_addr(), &settings.store_url(), out)?;
     let serving = ctx.tasks.spawn("dispatcher", server.serve(front.shutdown_token()));
     let writer = ctx.tasks.spawn(
@@ -64,10 +66,10 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     );
     let loader = ctx.tasks.spawn(
         "loader",
-        nacre_loader::run(loader_config(), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
+        nacre_loader::run(loader_config(settings), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
     );
 
-    let why = until_stopped(writer, loader).await;
+    let why = until_stopped(signals, writer, loader).await;
     front.shutdown();
     // The dispatcher's own grace ends what does not finish; this only waits for it.
     if let Err(error) = serving.await {
@@ -88,7 +90,7 @@ fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
 }
 
 /// Strangers' files are decoded in children, so that one that is made to hurt takes only its child with it.
-fn loader_config() -> LoaderConfig {
+fn loader_config(settings: &Settings) -> LoaderConfig {
     let decode = match std::env::current_exe() {
         Ok(program) => Decode::Child { program, memory_bytes: CHILD_MEMORY_BYTES, seconds: CHILD_SECONDS },
         Err(error) => {
@@ -96,7 +98,8 @@ fn loader_config() -> LoaderConfig {
             Decode::InProcess
         }
     };
-    LoaderConfig { decode, ..LoaderConfig::default() }
+    let sort_bytes = usize::try_from(settings.load_memory.0).unwrap_or(usize::MAX);
+    LoaderConfig { decode, sort_bytes, ..LoaderConfig::default() }
 }
 
 fn cache(settings: &Settings) -> CacheConfig {
@@ -116,15 +119,39 @@ fn taken(error: Error) -> Error {
     Error::unavailable(hint).with_code("listen-failed")
 }
 
+/// The two signals that stop a server: a supervisor's and a person's.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let handler = |kind| {
+            signal(kind).map_err(|error| Error::internal(format!("signals cannot be handled: {error}")))
+        };
+        Ok(Self {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits for a signal, or for a role that ends by itself, which is a failure.
-async fn until_stopped(writer: TaskHandle<Result<()>>, loader: TaskHandle<Result<()>>) -> Result<()> {
-    let handler =
-        |kind| signal(kind).map_err(|error| Error::internal(format!("signals cannot be handled: {error}")));
-    let (mut terminate, mut interrupt) =
-        (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+async fn until_stopped(
+    mut signals: Signals,
+    writer: TaskHandle<Result<()>>,
+    loader: TaskHandle<Result<()>>,
+) -> Result<()> {
     let (role, ended) = tokio::select! {
-        _ = terminate.recv() => { stopping(terminate, interrupt); return Ok(()) }
-        _ = interrupt.recv() => { stopping(terminate, interrupt); return Ok(()) }
+        () = signals.next() => { stopping(signals); return Ok(()) }
         ended = writer => ("writer", ended),
         ended = loader => ("loader", ended),
     };
@@ -137,15 +164,12 @@ async fn until_stopped(writer: TaskHandle<Result<()>>, loader: TaskHandle<Result
 }
 
 /// Says that the end has begun, and lets a second signal end the process at once.
-fn stopping(mut terminate: tokio::signal::unix::Signal, mut interrupt: tokio::signal::unix::Signal) {
+fn stopping(mut signals: Signals) {
     tracing::info!("stopping; a second signal ends the process at once");
     // Not one of the world's tasks: it is never waited for.
     #[expect(clippy::disallowed_methods, reason = "it must outlive the wait for every other task")]
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
         note("ended by a second signal; nothing that was acknowledged is lost");
         std::process::exit(130);
     });
