@@ -43,6 +43,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Res
     let (got, receipt) = read(&table, &keys, &options, partial || asked_partial).await?;
     let body = write(answer_form, &keys, &got, schema(&settings), &shape, &receipt)?;
     let mut answer = Answer::bytes(answer_form.media_type(), body);
+    answer.token(&table.read_token());
     call.receipt(
         &mut answer,
         &receipt,

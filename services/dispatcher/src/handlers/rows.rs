@@ -81,7 +81,11 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     };
     let found = match lookup {
         Lookup::Found(found) => found,
-        Lookup::Absent(absence) => return Ok(call.absent(absence, &receipt)),
+        Lookup::Absent(absence) => {
+            let mut answer = call.absent(absence, &receipt);
+            answer.token(&table.read_token());
+            return Ok(answer);
+        }
     };
     let tag = etag(key, found.version, found.expires_at, &found.value);
     let mut answer = Answer::empty(StatusCode::OK);
@@ -89,6 +93,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     if call.parts.headers.get_all(IF_NONE_MATCH).iter().any(named) {
         answer.set_status(StatusCode::NOT_MODIFIED);
         answer.row(&tag, found.version, found.expires_at);
+        answer.token(&table.read_token());
         call.receipt(&mut answer, &receipt, 1);
         return Ok(answer);
     }
@@ -105,6 +110,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
         answer.set_body(found.value);
     }
     answer.row(&tag, found.version, found.expires_at);
+    answer.token(&table.read_token());
     call.receipt(&mut answer, &receipt, 1);
     Ok(answer)
 }
@@ -175,6 +181,7 @@ pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &s
     let rows = found.iter().map(|found| (&key[..], found));
     let body = convert::rows_page(rows, schema(&settings), &shape, None, receipt.edition)?;
     let mut answer = Answer::bytes(nacre_api::JSON, body);
+    answer.token(&table.read_token());
     call.receipt(&mut answer, &receipt, found.len());
     Ok(answer)
 }

@@ -86,6 +86,7 @@ async fn answer(
     let rows = page.rows.iter().map(|(key, found)| (&key[..], found));
     let body = convert::rows_page(rows, schema, shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(JSON, body);
+    answer.token(&table.read_token());
     call.receipt(&mut answer, &receipt, page.rows.len());
     Ok(answer)
 }

@@ -175,6 +175,18 @@ async fn a_token_lets_a_client_read_its_writes_and_anothers_is_refused() {
 }
 
 #[tokio::test]
+async fn every_read_gives_a_token_that_a_later_read_may_bring() {
+    let h = Harness::start().await;
+    h.put(&format!("{TABLE}/rows/k"), "v").await;
+    for path in ["rows/k", "rows/absent", "rows/k/versions", "rows"] {
+        let token = header(&h.get(&format!("{TABLE}/{path}")).await, "nacre-token").to_owned();
+        let path = format!("{TABLE}/rows/k?consistency=session");
+        let again = h.request(Method::GET, &path).header("nacre-token", token).send().await.unwrap();
+        assert_eq!(again.status(), StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn typed_keys_are_spelt_as_their_parts() {
     let h = Harness::start().await;
     h.create("typed", r#"{"key":[{"name":"id","type":"int64"},{"name":"day","type":"date"}]}"#).await;
