@@ -25,11 +25,7 @@ pub(crate) fn tag(file: &PinnedFile) -> ObjectTag {
 ///
 /// # Errors
 /// `Invalid` (`load-file-changed`) where it is gone or is not what was pinned.
-pub(crate) async fn open(
-    store: &Arc<dyn ObjectStore>,
-    file: &PinnedFile,
-    decode: &Decode,
-) -> Result<Opened> {
+pub(crate) async fn open(store: &Arc<dyn ObjectStore>, file: &PinnedFile, decode: &Decode) -> Result<Opened> {
     let path = ObjectPath::new(&file.path)?;
     check_unchanged(store, file).await?;
     if let Some(local) = store.local_path(&path) {

@@ -66,8 +66,9 @@ fn cap(request: &Request) -> Result<()> {
         // The first bound of CPU time ends the process by a signal of its own; the second would by the one for all.
         let maximum = limit.saturating_add(u64::from(resource == Resource::Cpu)).min(most);
         let limit = Rlimit { current: Some(limit.min(maximum)), maximum: Some(maximum) };
-        setrlimit(resource, limit)
-            .map_err(|error| Error::unavailable(format!("the decoding child could not be capped: {error}")))?;
+        setrlimit(resource, limit).map_err(|error| {
+            Error::unavailable(format!("the decoding child could not be capped: {error}"))
+        })?;
     }
     Ok(())
 }
@@ -106,11 +107,8 @@ fn work<W: Write>(file: &Arc<dyn ReadAt>, work: &Work, out: &mut FrameWriter<W>)
             }
         }
         Work::Rows { columns, key, folders } => {
-            let request = ReadRequest {
-                columns: columns.clone(),
-                key: key.clone(),
-                folder_columns: folders.clone(),
-            };
+            let request =
+                ReadRequest { columns: columns.clone(), key: key.clone(), folder_columns: folders.clone() };
             match ForeignReader::open_with(file.clone(), &request, &Caps::default()) {
                 Ok(reader) => rows(reader, out),
                 Err(error) => head(out, &Head::failed(&error)),

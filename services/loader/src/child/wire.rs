@@ -20,21 +20,9 @@ pub(super) struct Request {
 /// What is to be done with the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Work {
-    Declare {
-        columns: LoadColumns,
-        folders: Vec<(String, String)>,
-    },
-    Look {
-        columns: LoadColumns,
-        key: KeySchema,
-        version: Option<i64>,
-        folders: Vec<(String, String)>,
-    },
-    Rows {
-        columns: LoadColumns,
-        key: KeySchema,
-        folders: Vec<(String, String)>,
-    },
+    Declare { columns: LoadColumns, folders: Vec<(String, String)> },
+    Look { columns: LoadColumns, key: KeySchema, version: Option<i64>, folders: Vec<(String, String)> },
+    Rows { columns: LoadColumns, key: KeySchema, folders: Vec<(String, String)> },
 }
 
 /// The first frame of an answer; an error may also come later.
@@ -212,8 +200,9 @@ impl<'a> Piped<'a> {
     /// # Errors
     /// `Internal`: the frame's checksum was right, so that the child wrote nonsense.
     pub(super) fn decode(body: &'a [u8]) -> Result<Self> {
-        Self::try_decode(body)
-            .ok_or_else(|| Error::internal("the decoding child wrote a batch that is none").with_code("load-child"))
+        Self::try_decode(body).ok_or_else(|| {
+            Error::internal("the decoding child wrote a batch that is none").with_code("load-child")
+        })
     }
 
     fn try_decode(body: &'a [u8]) -> Option<Self> {

@@ -21,7 +21,12 @@ async fn every_file_that_is_none_is_named() {
     let errors = harness
         .load_badly(
             merge(),
-            &[("cut", cut), ("good", &pairs(&[("a", "1")])), ("lying", &lying), ("text", b"key,value\na,1\n")],
+            &[
+                ("cut", cut),
+                ("good", &pairs(&[("a", "1")])),
+                ("lying", &lying),
+                ("text", b"key,value\na,1\n"),
+            ],
         )
         .await;
     let files: Vec<&str> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
@@ -72,8 +77,7 @@ async fn null_and_empty_keys_are_named_with_file_row_and_column() {
         &[Column::Text(&keys), Column::Text(&[Some("1"); 5])],
         128,
     );
-    let errors =
-        harness.load_badly(merge(), &[("x/bad.parquet", &file), ("y", &pairs(&[("z", "1")]))]).await;
+    let errors = harness.load_badly(merge(), &[("x/bad.parquet", &file), ("y", &pairs(&[("z", "1")]))]).await;
     assert_eq!(errors.len(), 3);
     assert!(errors[0].starts_with("x/bad.parquet row 1 column key: the key is null"), "{errors:?}");
     assert!(errors[1].starts_with("x/bad.parquet row 2 column key: the key is empty"), "{errors:?}");

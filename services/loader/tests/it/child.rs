@@ -108,7 +108,7 @@ async fn a_child_that_runs_out_of_memory_is_told_with_its_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_takes_too_long_is_told_with_its_file() {
     // Spins as a decoder in an endless loop would, under the same limit.
-    let children = with_child("ulimit -t 1; while :; do :; done", 2 << 30, 1).await;
+    let children = with_child("ulimit -S -t 1; while :; do :; done", 2 << 30, 1).await;
     let errors = children.harness.load_badly(merge(), &[("slow", &pairs(&[("a", "1")]))]).await;
     assert!(errors[0].starts_with("slow: decoding it took more than 1 seconds"), "{errors:?}");
 }
@@ -121,7 +121,8 @@ async fn a_child_that_crashes_is_told_and_one_that_is_no_child_is_tried_again() 
 
     let mark = tempfile::tempdir().unwrap();
     let first = mark.path().join("first");
-    let body = format!("[ -e '{0}' ] || {{ : > '{0}'; echo odd; exit 7; }}\n{1}", first.display(), this_program());
+    let body =
+        format!("[ -e '{0}' ] || {{ : > '{0}'; echo odd; exit 7; }}\n{1}", first.display(), this_program());
     let children = with_child(&body, 2 << 30, 60).await;
     children.harness.load_well(merge(), &[("f", &pairs(&[("a", "1")]))]).await;
     assert!(first.exists());

@@ -24,14 +24,14 @@ pub(crate) fn parquet(fields: &str, columns: &[Column<'_>], rows_per_page: usize
         .set_data_page_row_count_limit(rows_per_page)
         .set_write_batch_size(rows_per_page)
         .build();
-    let mut writer =
-        SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     for column in columns {
         let mut out = group.next_column().unwrap().unwrap();
         match column {
             Column::Text(rows) => {
-                let values: Vec<ByteArray> = rows.iter().flatten().map(|&text| ByteArray::from(text)).collect();
+                let values: Vec<ByteArray> =
+                    rows.iter().flatten().map(|&text| ByteArray::from(text)).collect();
                 out.typed::<ByteArrayType>().write_batch(&values, Some(&levels(rows)), None).unwrap();
             }
             Column::I64(rows) => {
@@ -69,11 +69,7 @@ pub(crate) fn rows(rows: &[(&str, i64, Option<&str>)]) -> Vec<u8> {
 pub(crate) fn pairs(rows: &[(&str, &str)]) -> Vec<u8> {
     let keys: Vec<_> = rows.iter().map(|row| Some(row.0)).collect();
     let values: Vec<_> = rows.iter().map(|row| Some(row.1)).collect();
-    parquet(
-        "optional binary key; optional binary value;",
-        &[Column::Text(&keys), Column::Text(&values)],
-        128,
-    )
+    parquet("optional binary key; optional binary value;", &[Column::Text(&keys), Column::Text(&values)], 128)
 }
 
 /// `count` keys `prefix`000000.. with values that tell the number, in order or not.

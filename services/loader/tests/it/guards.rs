@@ -36,9 +36,7 @@ async fn a_replace_that_shrinks_the_table_fails_however_many_replaces_went_befor
     let small = json!({"mode": "replace", "version": V + 10});
     let errors = harness.load_badly(small.clone(), &[("f", &many("k", 40, true))]).await;
     assert!(errors[0].contains("max_shrink_percent"), "{errors:?}");
-    harness
-        .load_well(guards(small, json!({"max_shrink_percent": 60})), &[("f", &many("k", 40, true))])
-        .await;
+    harness.load_well(guards(small, json!({"max_shrink_percent": 60})), &[("f", &many("k", 40, true))]).await;
     assert_eq!(harness.texts().await.len(), 40);
 }
 
@@ -83,8 +81,6 @@ async fn a_replace_below_a_floor_is_refused_unless_it_insists() {
     let older = json!({"mode": "replace", "version": V - 1});
     let errors = harness.load_badly(older.clone(), &[("f", &pairs(&[("a", "older")]))]).await;
     assert!(errors[0].contains("below the floor"), "{errors:?}");
-    harness
-        .load_well(guards(older, json!({"allow_older": true})), &[("f", &pairs(&[("a", "older")]))])
-        .await;
+    harness.load_well(guards(older, json!({"allow_older": true})), &[("f", &pairs(&[("a", "older")]))]).await;
     assert_eq!(harness.text("a").await.as_deref(), Some("1"));
 }

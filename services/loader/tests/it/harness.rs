@@ -55,8 +55,7 @@ impl Harness {
         let log =
             Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
         let cache = CacheConfig { memory_bytes: 64 << 20, index_bytes: 16 << 20, disk: None };
-        let node =
-            Node::open(&ctx, store.clone(), catalog, log, cache, NodeConfig::default()).await.unwrap();
+        let node = Node::open(&ctx, store.clone(), catalog, log, cache, NodeConfig::default()).await.unwrap();
         node.wait_ready().await.unwrap();
         let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
         let table = node.create_table(&namespace, &name, settings, Vec::new()).await.unwrap().into_inner();
@@ -64,12 +63,8 @@ impl Harness {
     }
 
     pub(crate) fn start_loader(&mut self, config: LoaderConfig) {
-        let run = nacre_loader::run(
-            config,
-            self.node.clone(),
-            self.ctx.clone(),
-            self.ctx.tasks.shutdown_token(),
-        );
+        let run =
+            nacre_loader::run(config, self.node.clone(), self.ctx.clone(), self.ctx.tasks.shutdown_token());
         self.loader = Some(self.ctx.tasks.spawn("loader", run));
     }
 

@@ -66,11 +66,9 @@ async fn versions_of_a_load_are_kept_and_limited_by_the_table() {
     let request = with(merge(), json!({"guards": {"max_tombstone_percent": 20}}));
     let info = harness.load_well(request, &[("f", &file)]).await;
     assert_eq!(info.progress.adopted_files, 1);
-    let (found, _) =
-        harness.table.versions(b"k", i64::MIN, i64::MAX, 10, &harness.read()).await.unwrap();
+    let (found, _) = harness.table.versions(b"k", i64::MIN, i64::MAX, 10, &harness.read()).await.unwrap();
     assert_eq!(found.iter().map(|row| row.version - V).collect::<Vec<_>>(), [4, 3, 2]);
-    let (found, _) =
-        harness.table.versions(b"t", i64::MIN, i64::MAX, 10, &harness.read()).await.unwrap();
+    let (found, _) = harness.table.versions(b"t", i64::MIN, i64::MAX, 10, &harness.read()).await.unwrap();
     assert_eq!(found.iter().map(|row| row.version - V).collect::<Vec<_>>(), [3]);
     let as_of = ReadOptions { as_of: V + 2, ..harness.read() };
     assert_eq!(harness.get_with(b"k", &as_of).await.unwrap().value, "2");
@@ -167,10 +165,7 @@ async fn the_version_is_said_once_by_the_load_or_by_a_column() {
     let code = async |request| harness.try_begin(request, None).await.unwrap_err().code();
     assert_eq!(code(json!({"mode": "merge", "version": null})).await, "load-version");
     let by_column = json!({"key": ["key"], "version": "version"});
-    assert_eq!(
-        code(json!({"mode": "replace", "version": null, "columns": by_column})).await,
-        "load-version"
-    );
+    assert_eq!(code(json!({"mode": "replace", "version": null, "columns": by_column})).await, "load-version");
     assert_eq!(code(json!({"mode": "merge", "version": i64::MAX})).await, "version-ahead");
 
     let clock = harness.ctx.clock.now_micros();

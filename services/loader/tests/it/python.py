@@ -8,6 +8,12 @@ folder = sys.argv[1]
 epoch = datetime.date(1970, 1, 1)
 base = datetime.datetime(2023, 11, 15, tzinfo=datetime.timezone.utc)
 
+
+def moment(at):
+    """RFC 3339 with six digits of a second, or none where they are zero."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S") + (".%06d" % at.microsecond if at.microsecond else "") + "Z"
+
+
 for country in ["ch", "de"]:
     rows = []
     for i in range(700):
@@ -28,7 +34,7 @@ for country in ["ch", "de"]:
             "value": {
                 "price": "%.2f" % (i / 100),
                 "tags": ["a", "b"][: i % 3],
-                "at": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "at": moment(at),
                 "note": rows[-1]["note"],
             },
         }))
@@ -42,3 +48,7 @@ for country in ["ch", "de"]:
     }))
     os.makedirs(os.path.join(folder, "country=" + country))
     pq.write_table(table, os.path.join(folder, "country=" + country, "part-0.parquet"), row_group_size=300)
+
+# A partition without rows, which pyarrow writes as a row group of none.
+os.makedirs(os.path.join(folder, "country=fr"))
+pq.write_table(table.slice(0, 0), os.path.join(folder, "country=fr", "part-0.parquet"))

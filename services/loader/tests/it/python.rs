@@ -25,8 +25,7 @@ async fn typed_keys_and_packed_values_of_pyarrow_are_read_back() {
         }))
         .await
         .id;
-    let output =
-        Command::new(python).arg("-c").arg(WRITE).arg(harness.staging(load)).output().unwrap();
+    let output = Command::new(python).arg("-c").arg(WRITE).arg(harness.staging(load)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
