@@ -138,7 +138,8 @@ async fn duplicates_with_different_values_are_named_within_a_file_across_files_a
     let twice = pairs(&[("b", "1"), ("a", "1"), ("b", "2")]);
     let (one, other) = (pairs(&[("a", "1"), ("c", "1")]), pairs(&[("b", "1"), ("c", "2")]));
     let (many_one, many_other) = (many("k", 300, false), rows(&[("k000007", V, Some("other"))]));
-    let cases: [(&[(&str, &[u8])], &[&str]); 3] = [
+    type Case<'a> = (&'a [(&'a str, &'a [u8])], &'a [&'a str]);
+    let cases: [Case<'_>; 3] = [
         (&[("twice", &twice)], &["twice row 0", "twice row 2"]),
         (&[("one", &one), ("other", &other)], &["one row 1", "other row 1"]),
         (&[("many", &many_one), ("other", &many_other)], &["many row", "other row 0"]),

@@ -41,9 +41,13 @@ struct Children {
 }
 
 async fn with_child(body: &str, memory_bytes: u64, seconds: u64) -> Children {
+    with_sorting(body, memory_bytes, seconds, 100 << 10).await
+}
+
+async fn with_sorting(body: &str, memory_bytes: u64, seconds: u64, sort_bytes: usize) -> Children {
     let scripts = tempfile::tempdir().unwrap();
     let decode = Decode::Child { program: script(scripts.path(), body), memory_bytes, seconds };
-    let config = LoaderConfig { decode, sort_bytes: 100 << 10, ..LoaderConfig::default() };
+    let config = LoaderConfig { decode, sort_bytes, ..LoaderConfig::default() };
     Children { harness: Harness::with(config, TableSettings::default()).await, _scripts: scripts }
 }
 
@@ -142,4 +146,25 @@ async fn a_child_that_is_cut_off_amid_its_rows_gives_no_rows() {
     let children = with_child(&body, 2 << 30, 60).await;
     let errors = children.harness.load_badly(merge(), &[("f", &many("k", 300, false))]).await;
     assert!(errors[0].starts_with("f: the process that decoded it crashed"), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: prints rows per second of reading in this process and in a child"]
+async fn measure_reading() {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let keys: Vec<String> =
+        (0..1_000_000u64).map(|i| format!("{:016x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let value = "v".repeat(200);
+    let rows: Vec<(&str, &str)> = keys.iter().map(|key| (&key[..], &value[..])).collect();
+    let file = pairs(&rows);
+    for is_child in [false, true, false, true] {
+        let children =
+            if is_child { Some(with_sorting(&this_program(), 4 << 30, 60, 192 << 20).await) } else { None };
+        let here = Harness::new().await;
+        let harness = children.as_ref().map_or(&here, |children| &children.harness);
+        let info = harness.load_well(merge(), &[("f", &file)]).await;
+        writeln!(text, "child {is_child}: {:?}", info.progress.seconds).unwrap();
+    }
+    eprintln!("{text}");
 }
