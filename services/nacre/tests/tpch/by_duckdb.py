@@ -19,7 +19,7 @@ def main(source, table, version, *files):
         "CREATE VIEW wanted AS SELECT key, CAST(value AS BLOB) AS value,"
         f" {version} AS version FROM ({tables.rows(table, source)})"
     )
-    held, wanted = (db.sql(f"SELECT count(*) FROM {view}").fetchone()[0] for view in ["held", "wanted"])
+    held, wanted = (db.sql(f"SELECT count(*) FROM {view}").fetchall()[0][0] for view in ["held", "wanted"])
     # As many rows on both sides, and none that only one side has: the same rows, because keys are unique in the source.
     strange = db.sql("SELECT * FROM held EXCEPT SELECT * FROM wanted LIMIT 3").fetchall()
     if held != wanted or strange:

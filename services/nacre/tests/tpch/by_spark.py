@@ -27,6 +27,8 @@ def main(source, *targets):
         settings = {
             "spark.ui.enabled": "false",
             "spark.driver.memory": "2g",
+            # The job is over before the second compiler has paid for itself.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": scratch,

@@ -127,7 +127,8 @@ impl Own {
         for _ in 0..SOME {
             let nth = self.dice(self.kept.len());
             let key = *self.kept.keys().nth(nth).unwrap();
-            let value = (self.dice(7) > 0).then(|| format!("{{\"kept\":{},\"by\":{}}}", self.written, self.number));
+            let value =
+                (self.dice(7) > 0).then(|| format!("{{\"kept\":{},\"by\":{}}}", self.written, self.number));
             rows.push((key, value, None));
         }
         let late = self.late_to_come.split_off(self.late_to_come.len().saturating_sub(2));

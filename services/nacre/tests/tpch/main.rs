@@ -22,8 +22,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use data::{Data, packed, python};
-use nacre_api::{BeginLoadBody, CommitLoadBody, GuardsBody, LoadBody, LoadModeBody, LoadStateBody, LoadVersionBody};
+use data::{Data, python};
+use nacre_api::{
+    BeginLoadBody, CommitLoadBody, GuardsBody, LoadBody, LoadModeBody, LoadStateBody, LoadVersionBody,
+};
 use nacre_client::{Client, LoadAction};
 use reading::Form;
 use server::{Server, table_ref};
@@ -80,10 +82,11 @@ fn tables_of_tpchgen_are_rewritten_and_read_as_duckdb_reads_their_files() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     for (table, key_setting, key, form) in TABLES {
-        let (name, pack) = (format!("default/{table}"), packed(table));
+        let (name, pack) = (format!("default/{table}"), data.packed(table));
         server.ask(&["table", "create", &name]);
         let file = data.file(table).display().to_string();
-        let words = ["load", &name, &file, "--mode", "merge", "--version", "now", "--key", key, "--pack", &pack];
+        let words =
+            ["load", &name, &file, "--mode", "merge", "--version", "now", "--key", key, "--pack", &pack];
         let load = told(&format!("{table}: load by rewriting"), || server.ask(&words));
         let load: LoadBody = serde_json::from_value(load).unwrap();
         assert_eq!(load.state, LoadStateBody::Committed);
@@ -145,7 +148,8 @@ fn adopted(script: &str, files: u64) {
             runtime.block_on(commit(&client, table, &load.load_id))
         });
         let progress = &load.progress;
-        let counted = (progress.files, progress.adopted_files, progress.rewritten_files, progress.bytes_moved);
+        let counted =
+            (progress.files, progress.adopted_files, progress.rewritten_files, progress.bytes_moved);
         assert_eq!(counted, (files, files, 0, 0), "{load:?}");
         // The same bytes on the disk, not a copy of them.
         let version = load.version.unwrap().0;
@@ -178,7 +182,8 @@ fn inodes(folder: &Path) -> BTreeSet<u64> {
 /// Commits a load of whatever lies in its staging place, and waits for it.
 pub(crate) async fn commit(client: &Client, table: &str, id: &str) -> LoadBody {
     let table = table_ref(table);
-    let mut load = client.load_action(&table, id, LoadAction::Commit, &CommitLoadBody::default()).await.unwrap();
+    let mut load =
+        client.load_action(&table, id, LoadAction::Commit, &CommitLoadBody::default()).await.unwrap();
     while load.state != LoadStateBody::Committed {
         assert!(!matches!(load.state, LoadStateBody::Failed | LoadStateBody::Cancelled), "{load:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -2,7 +2,7 @@
 
 Writes `orders.parquet`, `lineitem.parquet`, and `second.parquet`: orders a day later, every row changed, every tenth
 gone, others come, in no order. Beside each a `.rows` file: a line per row in key order, the key's bytes in hexadecimal,
-its parts as JSON, and the value, with tabs between them."""
+its parts as JSON, and the value, with tabs between them; and a `.columns` file, the names of the packed columns."""
 
 import pathlib
 import subprocess
@@ -38,6 +38,7 @@ def main(folder, factor):
     db = tables.connect()
     db.execute(SECOND.format(orders=folder / "orders.parquet", second=folder / "second.parquet"))
     for table in ["orders", "lineitem", "second"]:
+        (folder / f"{table}.columns").write_text(",".join(tables.values(table)))
         tell(db, table, folder / f"{table}.parquet", folder / f"{table}.rows")
 
 

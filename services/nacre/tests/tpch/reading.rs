@@ -24,11 +24,19 @@ pub(crate) enum Form {
 }
 
 /// Gets every row by its key, and compares; answers how many there were.
-pub(crate) async fn get_all(server: &Server, table: &str, rows: impl Iterator<Item = Row>, form: Form) -> u64 {
+pub(crate) async fn get_all(
+    server: &Server,
+    table: &str,
+    rows: impl Iterator<Item = Row>,
+    form: Form,
+) -> u64 {
     let mut rows = rows.peekable();
     let (mut tasks, mut count) = (JoinSet::new(), 0);
-    let (client, http, url) =
-        (Arc::new(server.client()), reqwest::Client::new(), format!("{}{}", server.api, table_ref(table).path()));
+    let (client, http, url) = (
+        Arc::new(server.client()),
+        reqwest::Client::new(),
+        format!("{}{}", server.api, table_ref(table).path()),
+    );
     while rows.peek().is_some() {
         let chunk: Vec<Row> = rows.by_ref().take(KEYS).collect();
         count += chunk.len() as u64;
@@ -103,7 +111,11 @@ pub(crate) async fn scan_all(server: &Server, table: &str, mut rows: impl Iterat
 
 fn same_row(got: &nacre_api::RowOut, wanted: &Row) {
     assert_eq!(got.key, Some(JsonKey::Parts(wanted.json_parts())), "{wanted:?}");
-    assert_eq!((got.value.as_deref(), got.version.0), (Some(&wanted.value[..]), wanted.version), "{wanted:?}");
+    assert_eq!(
+        (got.value.as_deref(), got.version.0),
+        (Some(&wanted.value[..]), wanted.version),
+        "{wanted:?}"
+    );
 }
 
 /// The lines of one order in `every`, by the prefix that is its number; answers how many orders.

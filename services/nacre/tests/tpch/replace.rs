@@ -12,7 +12,7 @@ use nacre_client::{LoadAction, UploadBody};
 use nacre_types::tuple;
 
 use crate::clients::{CLIENTS, Era, Expected, Held, Known, Own, Signals};
-use crate::data::{Data, Row, packed};
+use crate::data::{Data, Row};
 use crate::server::{Server, table_ref};
 use crate::{commit, reading, runtime, told};
 
@@ -41,7 +41,12 @@ fn put_over(contents: &mut Contents, order: i64, held: &Held) {
     let key = packed_key(order);
     match held {
         Some((value, version)) => {
-            let row = Row { key: key.clone(), parts: format!("[{order}]"), value: value.clone(), version: *version };
+            let row = Row {
+                key: key.clone(),
+                parts: format!("[{order}]"),
+                value: value.clone(),
+                version: *version,
+            };
             contents.insert(key, row);
         }
         None => {
@@ -54,7 +59,8 @@ fn put_over(contents: &mut Contents, order: i64, held: &Held) {
 fn sample(first: &Contents, second: &Contents) -> Vec<i64> {
     let number = |row: &Row| row.json_parts()[0].as_i64().unwrap();
     let step = (first.len() / SAMPLE).max(1);
-    let mut orders: Vec<i64> = first.values().step_by(step).chain(second.values().step_by(step)).map(number).collect();
+    let mut orders: Vec<i64> =
+        first.values().step_by(step).chain(second.values().step_by(step)).map(number).collect();
     orders.extend((1..=SAMPLE as i64 / 4).map(|order| -order));
     orders.sort_unstable_by_key(|&order| (order.wrapping_mul(0x5851_F42D_4C95_7F2D), order));
     orders.dedup();
@@ -65,7 +71,7 @@ fn now_micros() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
-fn second_load() -> BeginLoadBody {
+fn second_load(data: &Data) -> BeginLoadBody {
     BeginLoadBody {
         mode: LoadModeBody::Replace,
         version: Some(LoadVersionBody::Now),
@@ -73,7 +79,7 @@ fn second_load() -> BeginLoadBody {
         columns: Some(ColumnsBody {
             key: vec!["o_orderkey".to_owned()],
             value: None,
-            pack: Some(packed("second").split(',').map(str::to_owned).collect()),
+            pack: Some(data.packed("second").split(',').map(str::to_owned).collect()),
             version: None,
             expires_at: None,
             delete: None,
@@ -110,8 +116,7 @@ async fn stream(server: &Server, orders: &[i64]) -> BTreeMap<i64, Held> {
 /// The clients at work, and what they know when they have stopped.
 async fn at_work(clients: Vec<Own>, during: impl AsyncFnOnce(&Signals)) -> Vec<Own> {
     let signals = Arc::new(Signals::default());
-    let tasks: Vec<_> =
-        clients.into_iter().map(|client| tokio::spawn(client.run(signals.clone()))).collect();
+    let tasks: Vec<_> = clients.into_iter().map(|client| tokio::spawn(client.run(signals.clone()))).collect();
     during(&signals).await;
     signals.stop();
     let mut clients = Vec::new();
@@ -144,9 +149,22 @@ fn a_load_that_replaces_orders_under_traffic_is_seen_whole_or_not_at_all_and_can
     let orders = table_ref("orders");
 
     let first_version = now_micros() - 3_600_000_000;
-    let (file, version, pack) = (data.file("orders").display().to_string(), first_version.to_string(), packed("orders"));
+    let (file, version, pack) =
+        (data.file("orders").display().to_string(), first_version.to_string(), data.packed("orders"));
     server.ask(&["table", "create", "orders"]);
-    let words = ["load", "orders", &file, "--mode", "replace", "--version", &version, "--key", "o_orderkey", "--pack", &pack];
+    let words = [
+        "load",
+        "orders",
+        &file,
+        "--mode",
+        "replace",
+        "--version",
+        &version,
+        "--key",
+        "o_orderkey",
+        "--pack",
+        &pack,
+    ];
     server.ask(&words);
     let first = contents(&data, "orders", first_version);
 
@@ -157,7 +175,7 @@ fn a_load_that_replaces_orders_under_traffic_is_seen_whole_or_not_at_all_and_can
     let streamed = runtime.block_on(stream(&server, &streamed_orders));
     // Versions that the log gives can run a little ahead of the clock; the load's must be above them.
     std::thread::sleep(Duration::from_millis(20));
-    let begun = runtime.block_on(client.begin_load(&orders, &second_load(), None)).unwrap();
+    let begun = runtime.block_on(client.begin_load(&orders, &second_load(&data), None)).unwrap();
     let version = begun.version.unwrap().0;
     for (order, row) in &streamed {
         assert!(row.as_ref().unwrap().1 < version, "{order}: {row:?} is not below the load's {version}");
@@ -165,7 +183,8 @@ fn a_load_that_replaces_orders_under_traffic_is_seen_whole_or_not_at_all_and_can
     let mut second = unnumbered;
     second.values_mut().for_each(|row| row.version = version);
 
-    let (mut fixed, mut kept, mut late) = (Known::new(), vec![Known::new(); CLIENTS], vec![Vec::new(); CLIENTS]);
+    let (mut fixed, mut kept, mut late) =
+        (Known::new(), vec![Known::new(); CLIENTS], vec![Vec::new(); CLIENTS]);
     for (nth, &order) in sample.iter().enumerate() {
         let wanted = Expected { first: held(&first, order), second: held(&second, order) };
         match nth % 10 {
@@ -185,9 +204,9 @@ fn a_load_that_replaces_orders_under_traffic_is_seen_whole_or_not_at_all_and_can
             client: server.client(),
             table: orders.clone(),
             fixed: fixed.clone(),
-            // Written before they are read: a row of the load does not stand in for one of them.
             kept,
-            late: late_to_come.split_off(late_to_come.len() - 1).into_iter().collect(),
+            // One that is never written, so that there is always one to read.
+            late: late_to_come.pop().into_iter().collect(),
             late_to_come,
             late_version: version - 1_000_000,
             seen: Vec::new(),
@@ -236,7 +255,10 @@ fn a_load_that_replaces_orders_under_traffic_is_seen_whole_or_not_at_all_and_can
             for &(edition, era) in &client.seen {
                 let by_edition =
                     if (committed_at..reverted_at).contains(&edition) { Era::Second } else { Era::First };
-                assert_eq!(era, by_edition, "edition {edition}, committed {committed_at}, reverted {reverted_at}");
+                assert_eq!(
+                    era, by_edition,
+                    "edition {edition}, committed {committed_at}, reverted {reverted_at}"
+                );
                 if eras.last() != Some(&era) {
                     eras.push(era);
                 }
