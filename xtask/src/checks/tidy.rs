@@ -20,7 +20,10 @@ const UNFINISHED: &[(&str, &str)] = &[
     ("todo!(", "write it"),
     ("unimplemented!(", "write it"),
     ("dbg!(", "remove it"),
-    ("#[ignore]", "a test that the test command passes over says in a word what it is for: a measurement, a writer of golden files"),
+    (
+        "#[ignore]",
+        "a test that the test command passes over says in a word what it is for: a measurement, a writer of golden files",
+    ),
     ("assert!(true)", "a test that cannot fail is no test"),
 ];
 
