@@ -71,7 +71,7 @@ pub(crate) fn sample(name: &str) -> PathBuf {
 
 /// Key, and value, of row `number` of every sample; `None` is a tombstone.
 pub(crate) fn sample_value(number: u64) -> Option<String> {
-    (number % 97 != 0).then(|| number.to_string().repeat(10))
+    (!number.is_multiple_of(97)).then(|| number.to_string().repeat(10))
 }
 
 /// A server that was started; killed when dropped.
