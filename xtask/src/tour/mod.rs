@@ -89,8 +89,10 @@ fn script(blocks: &[Block], home: &Path) -> String {
                 let _ = writeln!(script, "eval {} > '{base}.out' 2> '{base}.err'; status=$?", quoted(line));
                 let _ = writeln!(script, "kill $watch 2> /dev/null; wait $watch 2> /dev/null");
             }
-            let _ =
-                writeln!(script, "cat '{base}.out'; cat '{base}.err' >&2\necho $status > '{base}.status'");
+            let _ = writeln!(
+                script,
+                "cat '{base}.out'; [ -z \"$(tail -c 1 '{base}.out')\" ] || echo; cat '{base}.err' >&2\necho $status > '{base}.status'"
+            );
             let _ = writeln!(script, "[ $status -eq {wanted} ] || exit 1");
         }
     }
@@ -119,6 +121,10 @@ fn compare(blocks: &[Block], home: &Path, counts: &mut Counts) -> Outcome {
                     ));
                 }
                 None => return Err(format!("README.md:{}: `{line}` did not end", block.at)),
+            }
+            // A value is printed without a line feed of its own.
+            if !printed.is_empty() && !printed.ends_with('\n') {
+                printed.push('\n');
             }
             printed.push_str(&read("out").unwrap_or_default());
         }
