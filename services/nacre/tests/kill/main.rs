@@ -1,0 +1,129 @@
+//! Nothing that was acknowledged is lost: real processes, killed in the middle of everything.
+//!
+//! Each lane is a folder with a store. Its processes take writes of all kinds, batches, loads and reads from many
+//! clients; one of them is killed (SIGKILL) while it certainly stands inside a flush, a compaction, the rewriting of a
+//! load, a commit or its start, or at a random moment; then everything is held against the model. Now and then a second
+//! process works on the same folder, or two start at once.
+//!
+//! `NACRE_KILLS` asks for another number of kills, `NACRE_KILL_SEED` for other dice; `NACRE_KILL_FOLDER` keeps the
+//! stores and logs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)]
+
+mod check;
+mod clients;
+mod files;
+mod lane;
+mod ledger;
+mod loads;
+mod process;
+mod two;
+
+use lane::{ANY, Kills, Lane, PHASES};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Stores that are worked on at once: most of the time each waits for something.
+const LANES: u64 = 3;
+
+fn number(name: &str, or: u64) -> u64 {
+    std::env::var(name).map_or(or, |text| text.parse().unwrap())
+}
+
+/// A folder for the stores: one that stays where the caller names it. The program is copied there, so that one that is
+/// built meanwhile does not take the place of the one under test.
+struct Place {
+    path: PathBuf,
+    program: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let (path, temporary) = match std::env::var_os("NACRE_KILL_FOLDER") {
+            Some(folder) => (PathBuf::from(folder).join(name), None),
+            None => {
+                let folder = tempfile::tempdir().unwrap();
+                (folder.path().to_owned(), Some(folder))
+            }
+        };
+        if temporary.is_none() {
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).unwrap();
+        }
+        let program = path.join("nacre");
+        std::fs::copy(env!("CARGO_BIN_EXE_nacre"), &program).unwrap();
+        Self { path, program, _temporary: temporary }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_wherever_the_process_is_killed() {
+    let place = Place::new("kills");
+    let kills = Arc::new(Kills::default());
+    let wanted = number("NACRE_KILLS", 115);
+    let seed = number("NACRE_KILL_SEED", u64::from(std::process::id()));
+    println!("{wanted} kills, NACRE_KILL_SEED={seed}");
+    let each = wanted.div_ceil(PHASES.len() as u64 + 1).max(wanted.min(100) / PHASES.len() as u64);
+    for n in 0..wanted {
+        let phase = PHASES.get((n / each.max(1)) as usize).copied().unwrap_or(ANY);
+        kills.wanted.lock().push(phase);
+    }
+    shuffle(&mut kills.wanted.lock(), seed);
+    runtime().block_on(async {
+        let mut lanes = tokio::task::JoinSet::new();
+        for n in 0..LANES {
+            let folder = place.path.join(format!("{n}"));
+            let max_versions = [1, 0, 2][n as usize % 3];
+            let lane = Lane::new(&folder, &place.program, seed ^ n << 40, max_versions, kills.clone());
+            lanes.spawn(async move {
+                lane.run().await;
+                let ledger = lane.rows.ledger.lock();
+                (ledger.acknowledged, ledger.loads.len(), ledger.edition)
+            });
+        }
+        while let Some(ended) = lanes.join_next().await {
+            match ended {
+                Ok((acknowledged, loads, edition)) => {
+                    println!("{acknowledged} rows acknowledged, {loads} loads, edition {edition}");
+                }
+                Err(error) => {
+                    println!("{}", kills.table());
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        }
+    });
+    println!("{}", kills.table());
+    let done = kills.done.lock();
+    assert!(u64::from(done.values().sum::<u32>()) >= wanted);
+    for phase in PHASES {
+        let count = u64::from(done.get(phase).copied().unwrap_or(0));
+        assert!(count * 5 >= wanted.min(100), "only {count} kills in {phase}");
+    }
+}
+
+fn shuffle(all: &mut [&'static str], seed: u64) {
+    use nacre_runtime::Ids;
+    let dice = nacre_runtime::SeededIds::new(seed);
+    for at in (1..all.len()).rev() {
+        all.swap(at, (dice.random_u64() % (at as u64 + 1)) as usize);
+    }
+}
+
+#[test]
+fn two_processes_on_one_store_see_each_other_and_survive_one_another() {
+    let place = Place::new("two");
+    let seed = number("NACRE_KILL_SEED", u64::from(std::process::id())) ^ 2;
+    let rounds = number("NACRE_KILL_ROUNDS", 5);
+    runtime().block_on(two::run(&place.path, &place.program, seed, rounds));
+}
