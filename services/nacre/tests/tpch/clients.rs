@@ -186,29 +186,11 @@ impl Own {
         self.judge(&asked, &got, answer.edition.0);
     }
 
-    /// Every answer is wholly of one era.
     fn judge(&mut self, asked: &[(i64, Expected)], got: &[Held], edition: i64) {
-        assert_eq!(asked.len(), got.len());
-        let wrong = |era: Era| {
-            let rows = asked.iter().zip(got);
-            rows.filter(|((_, wanted), got)| wanted.of(era) != *got).collect::<Vec<_>>()
-        };
-        let (first, second) = (wrong(Era::First), wrong(Era::Second));
-        let era = match (first.is_empty(), second.is_empty()) {
-            (true, false) => Era::First,
-            (false, true) => Era::Second,
-            (true, true) => return,
-            (false, false) => panic!(
-                "edition {edition} is neither the first table, {} of {} rows differ, such as {:?}, nor the second, {} \
-                 differ, such as {:?}",
-                first.len(),
-                asked.len(),
-                first[0],
-                second.len(),
-                second[0]
-            ),
-        };
-        self.seen.push((edition, era));
+        match era_of(asked, got) {
+            Ok(era) => self.seen.extend(era.map(|era| (edition, era))),
+            Err(mixed) => panic!("edition {edition}: {mixed}"),
+        }
     }
 
     /// A page of a scan is of one era too; rows that clients have written say nothing.
@@ -227,4 +209,48 @@ impl Own {
         assert!(eras.all(|other| other == era), "a page of a scan is mixed: {page:?}");
         self.seen.push((page.edition.0, era));
     }
+}
+
+/// The era that every row of an answer is of; `None` where they would be the same in both.
+///
+/// # Errors
+/// Rows that contradict each era.
+fn era_of(asked: &[(i64, Expected)], got: &[Held]) -> Result<Option<Era>, String> {
+    if asked.len() != got.len() {
+        return Err(format!("{} rows were asked for and {} came", asked.len(), got.len()));
+    }
+    let wrong = |era: Era| {
+        let rows = asked.iter().zip(got);
+        rows.filter(|((_, wanted), got)| wanted.of(era) != *got).collect::<Vec<_>>()
+    };
+    let (first, second) = (wrong(Era::First), wrong(Era::Second));
+    match (&first[..], &second[..]) {
+        ([], []) => Ok(None),
+        ([], _) => Ok(Some(Era::First)),
+        (_, []) => Ok(Some(Era::Second)),
+        ([not_first, ..], [not_second, ..]) => Err(format!(
+            "of {} rows {} are not as in the first table, such as {not_first:?}, and {} not as in the second, such as \
+             {not_second:?}",
+            asked.len(),
+            first.len(),
+            second.len()
+        )),
+    }
+}
+
+#[test]
+fn an_answer_that_mixes_two_tables_or_lacks_a_row_is_found_out() {
+    let held = |text: &str| Some((text.to_owned(), 1));
+    let loaded = Expected { first: held("a"), second: held("b") };
+    let gone = Expected { first: held("late"), second: None };
+    let kept = Expected { first: held("kept"), second: held("kept") };
+    let asked = [(1, loaded), (2, gone), (3, kept)];
+    let era = |got: [Held; 3]| era_of(&asked, &got);
+    assert_eq!(era([held("a"), held("late"), held("kept")]), Ok(Some(Era::First)));
+    assert_eq!(era([held("b"), None, held("kept")]), Ok(Some(Era::Second)));
+    assert!(era([held("b"), held("late"), held("kept")]).is_err());
+    assert!(era([held("a"), None, held("kept")]).is_err());
+    assert!(era([held("b"), None, None]).is_err());
+    assert!(era_of(&asked[..2], &[held("a")]).is_err());
+    assert_eq!(era_of(&asked[2..], &[held("kept")]), Ok(None));
 }
