@@ -12,7 +12,7 @@ const MOST_TOKENS: usize = 32;
 ///
 /// Tokens are opaque, so they cannot be joined here; the server takes several. An answer to a write adds its token. An
 /// answer to a read has reached every token that was sent with it, so its token takes their place, but not that of those
-/// that came in meanwhile. A client that only writes would gather tokens for ever: past [`MOST_TOKENS`] they are dropped
+/// that came in meanwhile. A client that only writes would gather tokens for ever: past 32 of them they are dropped
 /// and the next read is made strong, which sees at least as much.
 #[derive(Debug, Default)]
 pub struct Sessions {

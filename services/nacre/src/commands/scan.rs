@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// The table
     #[arg(value_name = "TABLE")]
     table: TableArgument,
-    /// Keys that begin so; of typed keys the leading parts, as in '[42]'
+    /// Keys that begin so; of typed keys the leading parts, as in `[42]`
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// The first key, inclusive
