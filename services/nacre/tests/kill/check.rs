@@ -1,7 +1,7 @@
 //! What is there against what the model says: after a kill, when no write is under way.
 
 use crate::clients::{HOT, Shared};
-use crate::ledger::{Fate, Ledger, Op, Seen, at, millis, shown};
+use crate::ledger::{Fate, Ledger, Op, Seen, at, millis, shown, value};
 use nacre_api::ExplainBody;
 use nacre_client::{Client, KeyText, ReadOptions, ScanOptions, VersionsOptions};
 use nacre_types::Consistency;
@@ -50,8 +50,8 @@ impl Shared {
         client.explain(&self.table, KeyText::Text(key.as_bytes()), &strong()).await.unwrap()
     }
 
-    /// A lost write happened if the key has a row like it that is no other's. One that is not there any more had no
-    /// effect that could be seen, or ever will be: as good as one that did not happen.
+    /// A lost write happened if a read saw it, or if the key has a row like it that is no other's. What is left of one
+    /// that happened may be nothing at all: then it is hidden for ever, as good as one that did not happen.
     async fn resolve(&self, client: &Client) {
         let keys: Vec<String> = {
             let ledger = self.ledger.lock();
@@ -66,6 +66,13 @@ impl Shared {
         for key in keys {
             let explained = self.explain(client, &key).await;
             let mut ledger = self.ledger.lock();
+            let was_seen: BTreeMap<String, i64> = ledger
+                .seen
+                .iter()
+                .filter(|seen| seen.key == key)
+                .filter_map(|seen| seen.found.clone())
+                .map(|(version, value)| (value, version))
+                .collect();
             let ops = ledger.keys.get_mut(&key).unwrap();
             let mut taken: Vec<(i64, Option<usize>)> = ops
                 .iter()
@@ -73,14 +80,19 @@ impl Shared {
                 .filter_map(|op| Some((op.version?, op.length)))
                 .collect();
             for op in ops.iter_mut().filter(|op| matches!(op.fate, Fate::Unknown | Fate::Open)) {
-                let row = explained.rows.iter().find_map(|row| {
-                    let is_loads = matches!(&row.place, nacre_api::PlaceBody::Segment { load: Some(_), .. });
-                    let length = (!row.tombstone).then_some(row.value_bytes as usize);
-                    // A flush may bury an expired row: then it is a tombstone of the same version.
-                    let is_like = length == op.length || (op.expired && row.tombstone);
-                    let fits =
-                        !is_loads && is_like && op.version.is_none_or(|version| version == row.version.0);
-                    (fits && !taken.contains(&(row.version.0, length))).then_some((row.version.0, length))
+                let seen =
+                    op.length.and_then(|length| Some((*was_seen.get(&value(op.id, length))?, op.length)));
+                let row = seen.or_else(|| {
+                    explained.rows.iter().find_map(|row| {
+                        let is_loads =
+                            matches!(&row.place, nacre_api::PlaceBody::Segment { load: Some(_), .. });
+                        let length = (!row.tombstone).then_some(row.value_bytes as usize);
+                        // A flush may bury an expired row: then it is a tombstone of the same version.
+                        let is_like = length == op.length || (op.expired && row.tombstone);
+                        let fits =
+                            !is_loads && is_like && op.version.is_none_or(|version| version == row.version.0);
+                        (fits && !taken.contains(&(row.version.0, length))).then_some((row.version.0, length))
+                    })
                 });
                 op.ended = Some(Instant::now());
                 match row {
@@ -89,7 +101,7 @@ impl Shared {
                         op.version = Some(version);
                         op.fate = Fate::Done;
                     }
-                    None => op.fate = Fate::Not,
+                    None => op.fate = Fate::Gone,
                 }
             }
         }
@@ -220,20 +232,24 @@ fn judge(ledger: &Ledger, seen: &Seen) -> Option<String> {
         return Some(format!("a {how} read saw edition {edition}, {least_edition} was told of before it"));
     }
     let ops = ledger.keys.get(key).map_or(&[][..], Vec::as_slice);
-    let is_before = |op: &Op| op.ended.is_some_and(|end| end <= *begun);
-    let beside: Vec<u64> = ops
-        .iter()
-        .filter(|op| op.fate == Fate::Done && !is_before(op) && op.begun < *ended)
-        .map(|op| op.id)
-        .collect();
+    let is_before = |op: &Op| op.fate == Fate::Done && op.ended.is_some_and(|end| end <= *begun);
+    let is_beside =
+        |op: &Op| matches!(op.fate, Fate::Done | Fate::Gone) && !is_before(op) && op.begun < *ended;
+    let beside: Vec<u64> = ops.iter().filter(|op| is_beside(op)).map(|op| op.id).collect();
     if beside.len() > BESIDE {
         return None;
     }
+    // What a write got whose answer was lost and of which nothing is left: more than what was there.
+    let next = ops
+        .iter()
+        .filter(|op| is_before(op))
+        .filter_map(|op| op.version)
+        .max()
+        .map_or(0, |version| version + 1);
     for mask in 0..1_u32 << beside.len() {
         let counts = |op: &Op| {
-            op.fate == Fate::Done
-                && (is_before(op)
-                    || beside.iter().position(|id| *id == op.id).is_some_and(|n| mask >> n & 1 == 1))
+            let is_in = beside.iter().position(|id| *id == op.id).is_some_and(|n| mask >> n & 1 == 1);
+            (is_before(op) || is_in).then(|| op.version.unwrap_or(next))
         };
         let model = ledger.model(key, counts);
         if shown(model.get(key.as_bytes(), &at(*edition))).first() == found.as_ref() {

@@ -14,10 +14,13 @@ pub(crate) enum Fate {
     Open,
     /// Acknowledged, or found out to have happened.
     Done,
-    /// Certainly not: refused, or found out not to have happened.
+    /// Certainly not: it was refused.
     Not,
     /// The answer was lost.
     Unknown,
+    /// The answer was lost, and nothing is left of it: it did not happen, or what came after it hid it for ever. Reads in
+    /// between may have seen it.
+    Gone,
 }
 
 /// A write of one row.
@@ -182,8 +185,8 @@ impl Ledger {
         }
     }
 
-    /// The model of one key, with the writes that `counts` says.
-    pub(crate) fn model(&self, key: &str, counts: impl Fn(&Op) -> bool) -> Model {
+    /// The model of one key, with the writes that `counts` gives a version.
+    pub(crate) fn model(&self, key: &str, counts: impl Fn(&Op) -> Option<i64>) -> Model {
         let mut model = Model::new(self.settings);
         for load in &self.loads {
             let (commit, revert) = match load.shown {
@@ -203,8 +206,8 @@ impl Ledger {
                 model.revert(load.number, revert);
             }
         }
-        for op in self.keys.get(key).into_iter().flatten().filter(|op| counts(op)) {
-            let Some(version) = op.version else { continue };
+        for op in self.keys.get(key).into_iter().flatten() {
+            let Some(version) = counts(op) else { continue };
             let position = Position { generation: 0, offset: op.id, index: 0 };
             match op.length {
                 Some(length) => {
@@ -219,7 +222,7 @@ impl Ledger {
 
     /// The visible versions of a key at an edition, when no write is under way.
     pub(crate) fn versions(&self, key: &str, edition: u64) -> Vec<(i64, String)> {
-        let model = self.model(key, |op| op.fate == Fate::Done);
+        let model = self.model(key, |op| op.version.filter(|_| op.fate == Fate::Done));
         shown(model.versions(key.as_bytes(), i64::MIN, i64::MAX, usize::MAX, &at(edition)))
     }
 
