@@ -11,5 +11,5 @@ mod races;
 
 pub use conformance::conformance;
 pub use faulty::{Fault, FaultRates, FaultyStore, Operation};
-pub use power_loss::{Disk, PowerLossFs};
+pub use power_loss::{Disk, PowerLossFs, Sync};
 pub use races::races;
