@@ -39,6 +39,8 @@ metrics! {
     flushes: Counter,
     /// Rows flushed to segments
     rows_flushed: Counter,
+    /// Microseconds that flushes took which made segments
+    flush_micros: Counter,
     /// Compactions committed
     compactions: Counter,
     /// Rows read by compactions

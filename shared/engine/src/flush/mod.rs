@@ -110,6 +110,7 @@ impl Node {
     /// # Errors
     /// `Unavailable`, `Unknown`: nothing is lost, try again. A table that fails alone is carried, not an error.
     pub async fn flush(self: &Arc<Self>, partition: PartitionId, mode: FlushMode) -> Result<FlushReport> {
+        let began = self.shared.ctx.clock.monotonic();
         let tailer = self.shared.tailer(partition)?;
         let cut = tailer.cut().await?;
         self.shared.ctx.phases.reach("flush/cut").await;
@@ -123,6 +124,10 @@ impl Node {
             }
             self.shared.ctx.phases.reach("flush/advanced").await;
             self.trim_later(partition, cut.position);
+        }
+        if report.rows_flushed > 0 {
+            let took = self.shared.ctx.clock.monotonic().saturating_sub(began);
+            self.shared.metrics.flush_micros.inc_by(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }
         self.tail_bytes(partition);
         self.trim_due(partition).await?;

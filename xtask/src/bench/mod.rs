@@ -1,0 +1,62 @@
+//! `cargo xtask bench`: the benchmarks of every crate, and those of the whole program beside its peers.
+
+mod batch;
+mod clients;
+mod http;
+mod options;
+mod server;
+mod stats;
+mod wire;
+mod write;
+
+use crate::{Outcome, process};
+use options::Options;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Criterion's runs are bounded by themselves; this is for one that hangs.
+const LIMIT: Duration = Duration::from_secs(3_600);
+
+const USAGE: &str = "\
+usage: cargo xtask bench [COMMAND]
+
+  [--peers]    the benchmarks of every crate; with the peers (RocksDB, SlateDB) beside them
+  http         get and batchGet over HTTP beside Redis
+                 [--rounds 5] [--seconds 4] [--keys 100k] [--connections 64] [--batch-clients 16]
+  write        durable batches over HTTP, and the flush of the log, beside Redis and the disk
+                 [--rounds 5] [--seconds 5] [--clients 16] [--flush-rows 2M] [--no-redis]
+
+All take --program FILE (a nacre that is built already) and --dir DIR (where their data lies while they run).";
+
+pub(crate) fn command(arguments: &[&str]) -> ExitCode {
+    let done = match arguments {
+        [] => run(false),
+        ["--peers"] => run(true),
+        ["http", rest @ ..] => Options::parse(rest).and_then(http::run),
+        ["write", rest @ ..] => Options::parse(rest).and_then(write::run),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("bench: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(peers: bool) -> Outcome {
+    process::run(&mut process::cargo(&["bench", "--locked", "--workspace", "--benches"]), LIMIT)?;
+    if peers {
+        // The peers compile for many minutes, so they are a workspace of their own.
+        let home = process::root().join("bench-peers");
+        if !home.is_dir() {
+            return Err("--peers: the folder bench-peers is not part of this checkout yet".into());
+        }
+        process::run(process::cargo(&["bench", "--locked"]).current_dir(home), LIMIT)?;
+    }
+    Ok(())
+}
