@@ -41,7 +41,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
             "Redis GET",
             redis_benchmark(&redis, connections, keys, seconds, &["GET", "key-__rand_int__"], 1)?,
         );
-        gets.add("nacre get", wrk(nacre.address, connections, seconds, &script)?);
+        gets.add("nacre get", nacre.running.measured(|| wrk(nacre.address, connections, seconds, &script))?);
     }
     println!("\nbatchGet: {BATCH} keys a call, {batch_clients} clients");
     let mut batches = Rounds::default();
@@ -52,14 +52,16 @@ pub(crate) fn run(mut options: Options) -> Outcome {
             .add("Redis MGET", redis_benchmark(&redis, batch_clients, keys, seconds, &mget, BATCH as u64)?);
         for form in [Form::Binary, Form::Json] {
             let (_, digits) = batch::get(form, BATCH).split();
-            let sample = clients::run(
-                nacre.address,
-                batch_clients,
-                seconds,
-                BATCH as u64,
-                |_| batch::get(form, BATCH).request,
-                |request, random| batch::shuffle(request, &digits, random, keys),
-            )?;
+            let sample = nacre.running.measured(|| {
+                clients::run(
+                    nacre.address,
+                    batch_clients,
+                    seconds,
+                    BATCH as u64,
+                    |_| batch::get(form, BATCH).request,
+                    |request, random| batch::shuffle(request, &digits, random, keys),
+                )
+            })?;
             batches.add(&format!("nacre batchGet, {}", form.name()), sample);
         }
     }
@@ -136,7 +138,7 @@ fn wrk(address: SocketAddr, connections: u64, time: Duration, script: &Path) -> 
     let per_second =
         after("Requests/sec:").and_then(|number| number.parse().ok()).ok_or("wrk told no rate")?;
     let millis = |word| after(word).and_then(millis).ok_or("wrk told no latency");
-    Ok(Sample { per_second, p50: millis("50%")?, p99: millis("99%")? })
+    Ok(Sample { per_second, p50: millis("50%")?, p99: millis("99%")?, cpu: None })
 }
 
 /// wrk's times: `812.00us`, `1.09ms`, `1.20s`.
@@ -177,7 +179,7 @@ pub(crate) fn redis_benchmark(
         // From behind: max, p99, p95, p50, min, average, rate.
         match fields.as_slice() {
             [_, p99, _, p50, _, _, rate, ..] => {
-                Ok(Sample { per_second: rate * units as f64, p50: *p50, p99: *p99 })
+                Ok(Sample { per_second: rate * units as f64, p50: *p50, p99: *p99, cpu: None })
             }
             _ => Err(format!("redis-benchmark said {line:?}")),
         }
@@ -185,7 +187,7 @@ pub(crate) fn redis_benchmark(
     // It takes a number of requests, not a time: a short run says how many.
     let probe = call(2_000)?;
     let count = (probe.per_second / units as f64 * time.as_secs_f64()) as u64;
-    call(count.max(2_000))
+    redis.running.measured(|| call(count.max(2_000)))
 }
 
 #[cfg(test)]

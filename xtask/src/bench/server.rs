@@ -1,5 +1,6 @@
 //! The servers that are measured: nacre and Redis, each ended with its benchmark.
 
+use super::stats::Sample;
 use super::wire::{Connection, Request};
 use crate::{Outcome, process};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,6 +31,25 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Outcome<tempfile::TempDir> {
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
+    /// Processor time so far; `None` where the system has no `/proc`.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        // The name may hold anything, brackets too; behind the last one user and system time are fields 12 and 13, in
+        // hundredths of a second.
+        let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+    }
+
+    /// Measures `work` and what it cost this process. The rate is that of the whole time.
+    pub(crate) fn measured(&self, work: impl FnOnce() -> Outcome<Sample>) -> Outcome<Sample> {
+        let (before, began) = (self.cpu(), Instant::now());
+        let sample = work()?;
+        let units = sample.per_second * began.elapsed().as_secs_f64();
+        let spent = self.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
+        Ok(Sample { cpu: spent.map(|spent| spent.as_secs_f64() * 1e6 / units.max(1.0)), ..sample })
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn stop(&mut self) -> Outcome {
         let id = self.0.id().to_string();
@@ -152,7 +172,7 @@ pub(crate) fn require(program: &str, package: &str) -> Outcome {
 
 /// A Redis server that keeps everything in memory, or syncs every write.
 pub(crate) struct Redis {
-    _running: Running,
+    pub(crate) running: Running,
     pub(crate) port: u16,
 }
 
@@ -180,7 +200,7 @@ impl Redis {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { _running: running, port })
+        Ok(Self { running, port })
     }
 
     /// Sets `count` keys of the benchmark, many commands in one write.

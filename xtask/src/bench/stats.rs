@@ -14,6 +14,9 @@ pub(crate) struct Sample {
     pub(crate) p50: f64,
     /// Milliseconds.
     pub(crate) p99: f64,
+    /// Processor time of the server for one of them, in microseconds: it says what things cost where the machine is
+    /// not idle. Not known everywhere.
+    pub(crate) cpu: Option<f64>,
 }
 
 impl Sample {
@@ -25,7 +28,12 @@ impl Sample {
             took.get(index.min(took.len().saturating_sub(1))).map_or(0.0, |time| time.as_secs_f64() * 1e3)
         };
         let units = took.len() as u64 * units_per_call;
-        Self { per_second: units as f64 / wall.as_secs_f64().max(1e-9), p50: at(0.5), p99: at(0.99) }
+        Self {
+            per_second: units as f64 / wall.as_secs_f64().max(1e-9),
+            p50: at(0.5),
+            p99: at(0.99),
+            cpu: None,
+        }
     }
 }
 
@@ -47,10 +55,11 @@ impl Rounds {
     /// Adds a sample of the contender `name`.
     pub(crate) fn add(&mut self, name: &str, sample: Sample) {
         println!(
-            "  {name:<34} {:>12}/s   p50 {:>8.3} ms   p99 {:>8.3} ms",
+            "  {name:<34} {:>12}/s   p50 {:>8.3} ms   p99 {:>8.3} ms   server {} µs",
             grouped(sample.per_second),
             sample.p50,
-            sample.p99
+            sample.p99,
+            micros(sample.cpu),
         );
         match self.names.iter().position(|known| known == name) {
             Some(at) => self.samples[at].push(sample),
@@ -69,8 +78,8 @@ impl Rounds {
     pub(crate) fn print(&self, title: &str, unit: &str, peer: Option<&str>) {
         println!("\n{title} (medians of {} rounds)\n", self.samples.first().map_or(0, Vec::len));
         let against = peer.map_or_else(String::new, |peer| format!(" of {peer}"));
-        println!("| | {unit}/s | ratio{against} | p50 ms | p99 ms | p99 ratio |");
-        println!("|---|---|---|---|---|---|");
+        println!("| | {unit}/s | ratio{against} | p50 ms | p99 ms | p99 ratio | server µs each |");
+        println!("|---|---|---|---|---|---|---|");
         let peers = peer.map_or(&[][..], |peer| self.of(peer));
         for (name, samples) in self.names.iter().zip(&self.samples) {
             let ratio = |of: fn(&Sample) -> f64| {
@@ -81,16 +90,21 @@ impl Rounds {
                 format!("{:.2}", median(pairs))
             };
             println!(
-                "| {name} | {} | {} | {:.3} | {:.3} | {} |",
+                "| {name} | {} | {} | {:.3} | {:.3} | {} | {} |",
                 grouped(median(samples.iter().map(|s| s.per_second))),
                 ratio(|s| s.per_second),
                 median(samples.iter().map(|s| s.p50)),
                 median(samples.iter().map(|s| s.p99)),
                 ratio(|s| s.p99),
+                micros(samples.iter().map(|s| s.cpu).collect::<Option<Vec<_>>>().map(median)),
             );
         }
         println!();
     }
+}
+
+fn micros(cpu: Option<f64>) -> String {
+    cpu.map_or_else(|| "?".to_owned(), |cpu| format!("{cpu:.2}"))
 }
 
 /// A number with its thousands apart.

@@ -80,14 +80,16 @@ pub(crate) fn run(mut options: Options) -> Outcome {
 
 fn write(nacre: &Nacre, form: Form, count: u64, time: Duration, value: &[u8]) -> Outcome<Sample> {
     let (_, digits) = batch::write(form, BATCH, value).split();
-    clients::run(
-        nacre.address,
-        count,
-        time,
-        BATCH as u64,
-        |_| batch::write(form, BATCH, value).request,
-        |request, random| batch::shuffle(request, &digits, random, KEYS),
-    )
+    nacre.running.measured(|| {
+        clients::run(
+            nacre.address,
+            count,
+            time,
+            BATCH as u64,
+            |_| batch::write(form, BATCH, value).request,
+            |request, random| batch::shuffle(request, &digits, random, KEYS),
+        )
+    })
 }
 
 /// Writes rows that no flush takes yet, then starts the server anew so that it flushes all of them: rows a second from
