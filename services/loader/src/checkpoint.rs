@@ -23,6 +23,8 @@ pub(crate) struct Checkpoint {
     pub(crate) runs: Vec<SegmentNote>,
     /// Rows of a file whose runs are all there, while it is being read.
     pub(crate) rows_read: BTreeMap<String, u64>,
+    /// How many of those a floor hides.
+    pub(crate) hidden_in_runs: BTreeMap<String, u64>,
     /// The load's rewritten segments so far.
     pub(crate) merged: Vec<SegmentNote>,
     /// Whether all runs are merged.

@@ -124,6 +124,7 @@ impl Opened {
                     columns: request.columns.clone(),
                     key: request.key.clone(),
                     folders: request.folder_columns.clone(),
+                    skip_rows: request.skip_rows,
                 };
                 let mut session = Session::start(spawn, &work)?;
                 match session.answer()? {

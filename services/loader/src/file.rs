@@ -67,6 +67,15 @@ pub(crate) fn look(opened: &Opened, name: &str, rules: &RowRules) -> Result<Outc
     }
 }
 
+/// What of a file an earlier attempt has brought into runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// Its first rows, so many; they were all good.
+    pub(crate) rows: u64,
+    /// How many of them a floor hides.
+    pub(crate) hidden: u64,
+}
+
 /// What reading a file came to.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
@@ -79,21 +88,25 @@ pub(crate) struct Read {
 /// A buffer of rows.
 pub(crate) struct Filled {
     pub(crate) buffer: SortBuffer,
-    /// How many rows of the file have been read when everything up to this buffer is in runs; `None` = the file is at
-    /// its end, and the buffer need not be full.
-    pub(crate) rows_read: Option<u64>,
+    /// What of the file is in runs when everything up to this buffer is; `None` = the file is at its end, and the buffer
+    /// need not be full.
+    pub(crate) in_runs: Option<Before>,
 }
 
-fn open_rows(opened: &Opened, name: &str, rules: &RowRules) -> Result<Rows> {
+/// After so many rows it is told how many there were, at the level debug.
+const TELL_ROWS: u64 = 10_000;
+
+fn open_rows(opened: &Opened, name: &str, rules: &RowRules, skip_rows: u64) -> Result<Rows> {
     let request = ReadRequest {
         columns: rules.columns.clone(),
         key: rules.key.clone(),
         folder_columns: folder_columns(name),
+        skip_rows,
     };
     opened.rows(&request)
 }
 
-/// Reads the rows of a file behind the first `skip` into buffers, which come from `empty` and go to `filled`. Runs on
+/// Reads the rows of a file behind those that were brought `before` into buffers, which come from `empty` and go to `filled`. Runs on
 /// a thread that may block. `only_faults`: no row is kept.
 ///
 /// # Errors
@@ -102,13 +115,13 @@ pub(crate) fn read(
     opened: &Opened,
     name: &str,
     rules: &RowRules,
-    skip: u64,
+    before: Before,
     only_faults: bool,
     empty: &mut mpsc::Receiver<SortBuffer>,
     filled: &mpsc::Sender<Filled>,
 ) -> Result<Read> {
     let given_up = || Error::unavailable("the load was given up").with_code("load-given-up");
-    let mut reader = open_rows(opened, name, rules)?;
+    let mut reader = open_rows(opened, name, rules, before.rows)?;
     if !reader.has_versions() && rules.version.is_none() {
         return Err(Error::invalid(
             "the file has no version column and the load no version; name one in columns.version or give a version",
@@ -116,7 +129,8 @@ pub(crate) fn read(
         .with_code("load-version"));
     }
     let mut buffer = empty.blocking_recv().ok_or_else(given_up)?;
-    let mut read = Read::default();
+    let mut read = Read { rows: before.rows, hidden: before.hidden, ..Read::default() };
+    let mut told = read.rows;
     while let Some(batch) = reader.next_batch()? {
         if filled.is_closed() {
             return Err(given_up());
@@ -126,14 +140,18 @@ pub(crate) fn read(
             tell(&mut read, name, Some(problem.row), problem.column.clone(), problem.detail.clone());
         }
         read.error_count += batch.problem_count().saturating_sub(problems.len() as u64);
+        if read.rows - told >= TELL_ROWS {
+            told = read.rows;
+            tracing::debug!(file = name, rows = read.rows, "rows are read");
+        }
         for row in batch.rows() {
+            if row.file_row < before.rows {
+                continue;
+            }
             read.rows += 1;
             let version = row.version.or(rules.version).unwrap_or(0);
             if version < rules.hidden_below {
                 read.hidden += 1;
-            }
-            if row.file_row < skip {
-                continue;
             }
             if let Err(error) = rules.check_version(version) {
                 tell(
@@ -151,13 +169,13 @@ pub(crate) fn read(
             }
             buffer.push(row.key, version, row.expires_at, row.value);
             if buffer.is_full() {
-                let rows_read = Some(row.file_row + 1);
-                filled.blocking_send(Filled { buffer, rows_read }).map_err(|_| given_up())?;
+                let in_runs = Some(Before { rows: row.file_row + 1, hidden: read.hidden });
+                filled.blocking_send(Filled { buffer, in_runs }).map_err(|_| given_up())?;
                 buffer = empty.blocking_recv().ok_or_else(given_up)?;
             }
         }
     }
-    filled.blocking_send(Filled { buffer, rows_read: None }).map_err(|_| given_up())?;
+    filled.blocking_send(Filled { buffer, in_runs: None }).map_err(|_| given_up())?;
     Ok(read)
 }
 
@@ -166,7 +184,7 @@ pub(crate) fn read(
 /// # Errors
 /// What is wrong with the file as a whole.
 pub(crate) fn find(opened: &Opened, name: &str, rules: &RowRules, sought: &Duplicate) -> Result<Vec<u64>> {
-    let mut reader = open_rows(opened, name, rules)?;
+    let mut reader = open_rows(opened, name, rules, 0)?;
     let mut found = Vec::new();
     while let Some(batch) = reader.next_batch()? {
         let is_sought = |version: Option<i64>, key: &[u8]| {

@@ -5,6 +5,9 @@ use nacre_engine::{OnDuplicate, SegmentRows, SegmentSink};
 use nacre_segment::SegmentRow;
 use nacre_types::Result;
 
+/// After so many rows it is told how many there were, at the level debug.
+const TELL_ROWS: u64 = 10_000;
+
 /// A key and version that is there twice with different values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Duplicate {
@@ -90,7 +93,12 @@ pub(crate) fn merge(
     }
     let mut rows = Merge::new(sources);
     let mut unique = Unique::new(on_duplicate);
+    let mut count = 0_u64;
     while let Some(row) = rows.peek() {
+        count += 1;
+        if count.is_multiple_of(TELL_ROWS) {
+            tracing::debug!(rows = count, "rows are merged");
+        }
         let out = SegmentRow {
             key: row.key,
             version: row.version,

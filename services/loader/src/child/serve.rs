@@ -106,9 +106,13 @@ fn work<W: Write>(file: &Arc<dyn ReadAt>, work: &Work, out: &mut FrameWriter<W>)
                 Err(error) => head(out, &Head::failed(&error)),
             }
         }
-        Work::Rows { columns, key, folders } => {
-            let request =
-                ReadRequest { columns: columns.clone(), key: key.clone(), folder_columns: folders.clone() };
+        Work::Rows { columns, key, folders, skip_rows } => {
+            let request = ReadRequest {
+                columns: columns.clone(),
+                key: key.clone(),
+                folder_columns: folders.clone(),
+                skip_rows: *skip_rows,
+            };
             match ForeignReader::open_with(file.clone(), &request, &Caps::default()) {
                 Ok(reader) => rows(reader, out),
                 Err(error) => head(out, &Head::failed(&error)),

@@ -22,7 +22,7 @@ pub(super) struct Request {
 pub(crate) enum Work {
     Declare { columns: LoadColumns, folders: Vec<(String, String)> },
     Look { columns: LoadColumns, key: KeySchema, version: Option<i64>, folders: Vec<(String, String)> },
-    Rows { columns: LoadColumns, key: KeySchema, folders: Vec<(String, String)> },
+    Rows { columns: LoadColumns, key: KeySchema, folders: Vec<(String, String)>, skip_rows: u64 },
 }
 
 /// The first frame of an answer; an error may also come later.

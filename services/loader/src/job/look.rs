@@ -171,10 +171,15 @@ impl Job<'_> {
 
     pub(super) fn count_done(&mut self) {
         let files = self.done.files.values();
+        // Of a file that is being read: what lasts.
+        let rows = self.done.files.iter().map(|(name, file)| match file.read {
+            true => file.report.rows,
+            false => self.done.rows_read.get(name).copied().unwrap_or(0),
+        });
         let progress = &mut self.done.progress;
+        progress.rows = rows.sum();
         progress.adopted_files = files.clone().filter(|file| file.adopted.is_some()).count() as u64;
         progress.rewritten_files = files.clone().filter(|file| file.adopted.is_none()).count() as u64;
-        progress.files_done = files.clone().filter(|file| file.read).count() as u64;
-        progress.rows = files.map(|file| file.report.rows).sum();
+        progress.files_done = files.filter(|file| file.read).count() as u64;
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{Done, Faults, Job, Stop};
 use crate::checkpoint::SegmentNote;
-use crate::file::{self, Filled, RowRules};
+use crate::file::{self, Before, Filled, RowRules};
 use crate::merge::{Duplicate, Unique, merge};
 use crate::sort::SortBuffer;
 use crate::source;
@@ -98,17 +98,20 @@ impl Job<'_> {
             // The channel holds two.
             drop(give_empty.try_send(buffer));
         }
-        let skip = self.done.rows_read.get(&pinned.name).copied().unwrap_or(0);
+        let before = Before {
+            rows: self.done.rows_read.get(&pinned.name).copied().unwrap_or(0),
+            hidden: self.done.hidden_in_runs.get(&pinned.name).copied().unwrap_or(0),
+        };
         let (name, asked) = (pinned.name.clone(), rules.clone());
         let reading = self.ctx.tasks.spawn_blocking("load-read", move || {
-            let read = file::read(&opened, &name, &asked, skip, only_faults, &mut empty, &give_filled);
+            let read = file::read(&opened, &name, &asked, before, only_faults, &mut empty, &give_filled);
             // Whatever was not used.
             (read, empty.try_recv().ok())
         });
         let mut last = None;
         let mut stopped = Ok(None);
-        while let Some(Filled { buffer, rows_read }) = filled.recv().await {
-            let Some(rows_read) = rows_read else {
+        while let Some(Filled { buffer, in_runs }) = filled.recv().await {
+            let Some(in_runs) = in_runs else {
                 last = Some(buffer);
                 continue;
             };
@@ -119,8 +122,10 @@ impl Job<'_> {
             }
             match self.write_run(buffer, on_duplicate).await {
                 Ok((buffer, None)) => {
-                    self.done.rows_read.insert(pinned.name.clone(), rows_read);
+                    self.done.rows_read.insert(pinned.name.clone(), in_runs.rows);
+                    self.done.hidden_in_runs.insert(pinned.name.clone(), in_runs.hidden);
                     self.done.pending.clear();
+                    self.count_done();
                     if let Err(error) = self.write_checkpoint().await {
                         stopped = Err(error);
                         break;

@@ -8,6 +8,7 @@ use nacre_store::{GetOptions, ObjectPath};
 use nacre_types::{Error, ErrorKind, Result};
 
 use super::Job;
+use crate::checkpoint::SegmentNote;
 
 impl Job<'_> {
     pub(super) fn segments(&self) -> Result<Vec<Segment>> {
@@ -33,7 +34,15 @@ impl Job<'_> {
             }
             Err(error) => return Err(error),
         }
-        tracing::info!(load = %self.load.id, runs = self.done.runs.len(), "going on at a checkpoint");
+        let rows = |notes: &[SegmentNote]| notes.iter().map(|note| note.rows).sum::<u64>();
+        tracing::info!(
+            load = %self.load.id,
+            runs = self.done.runs.len(),
+            rows_in_runs = rows(&self.done.runs),
+            segments = self.done.merged.len(),
+            rows_in_segments = rows(&self.done.merged),
+            "going on at a checkpoint"
+        );
         Ok(())
     }
 

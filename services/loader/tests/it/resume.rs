@@ -10,14 +10,16 @@ use bytes::Bytes;
 use nacre_engine::LoadState;
 use nacre_loader::LoaderConfig;
 use nacre_runtime::Context;
+use nacre_segment::{SegmentRow, SegmentWriter, WriterSettings};
 use nacre_store::{
     GetOptions, LocalStore, Object, ObjectMeta, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome,
     Upload,
 };
 use nacre_types::{Result, TableSettings};
+use serde_json::json;
 
 use crate::files::{many, pairs};
-use crate::harness::{Harness, merge, replace};
+use crate::harness::{Harness, V, merge, replace};
 use crate::samples;
 
 /// A directory that stops answering puts of segments once some have been put.
@@ -208,4 +210,43 @@ async fn a_checkpoint_that_is_gone_costs_only_the_work() {
     harness.start_loader(config());
     assert_eq!(harness.end_of(load).await.state, LoadState::Committed);
     assert_eq!(harness.texts().await.len(), 3_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_many_row_groups_is_read_on_where_its_runs_end() {
+    // In order by what its column `key` holds, which are the values.
+    let mut file = SegmentWriter::new(Vec::new(), WriterSettings::default()).unwrap();
+    for i in 0..6_000_i64 {
+        let (value, key) = (format!("value {i:06}"), format!("k{:06}", i * 7_919 % 6_000));
+        let row = SegmentRow {
+            key: value.as_bytes(),
+            version: V - 1 + i % 2,
+            place: None,
+            expires_at: None,
+            value: Some(key.as_bytes()),
+        };
+        file.push(&row).unwrap();
+    }
+    let file = file.finish().unwrap().0;
+    let request =
+        json!({"mode": "merge", "columns": {"key": ["value"], "value": "key", "version": "version"}});
+    for limit in [1, 3, 6] {
+        let (mut harness, gate) = gated(limit + 1).await;
+        harness.start_loader(config());
+        // Its floor hides every other row.
+        harness.load_well(replace(), &[("floor", &pairs(&[("x", "1")]))]).await;
+        let load = harness.begin(request.clone()).await.id;
+        harness.stage(load, "f", &file);
+        harness.table.commit_load(load, None, Some(6_000)).await.unwrap();
+        while !gate.is_hanging.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        harness.kill_loader().await;
+        gate.limit.store(u32::MAX, Ordering::SeqCst);
+        harness.start_loader(config());
+        let info = harness.end_of(load).await;
+        assert_eq!((info.state, info.progress.rows), (LoadState::Committed, 6_000), "{:?}", info.errors);
+        assert_eq!(info.rows_hidden, Some(3_000), "killed behind {limit}");
+        assert_eq!(harness.texts().await.len(), 3_001);
+    }
 }

@@ -27,6 +27,8 @@ pub struct ReadRequest {
     pub key: KeySchema,
     /// Columns that stand as `name=value/` in the file's path, already percent-decoded.
     pub folder_columns: Vec<(String, String)>,
+    /// So many rows need not be given: row groups that lie among them as a whole are not read.
+    pub skip_rows: u64,
 }
 
 /// Gives the rows of a Parquet file by any writer.
@@ -58,7 +60,7 @@ impl ForeignReader {
     /// # Errors
     /// As [`ForeignReader::open_with`].
     pub fn open(file: Arc<dyn ReadAt>, columns: &LoadColumns, key: &KeySchema, caps: &Caps) -> Result<Self> {
-        let request = ReadRequest { columns: columns.clone(), key: key.clone(), folder_columns: Vec::new() };
+        let request = ReadRequest { columns: columns.clone(), key: key.clone(), ..ReadRequest::default() };
         Self::open_with(file, &request, caps)
     }
 
@@ -71,17 +73,15 @@ impl ForeignReader {
         let footer = read_footer(&*file, caps)?;
         let plan = Plan::new(&footer, &request.columns, &request.key, &request.folder_columns, caps)?;
         let caps = Arc::new(caps.clone());
-        Ok(Self {
-            file,
-            footer,
-            caps,
-            plan,
-            group: 0,
-            open: false,
-            group_left: 0,
-            row: 0,
-            problems_described: 0,
-        })
+        let (mut group, mut row) = (0, 0);
+        for skipped in footer.meta.row_groups() {
+            let next = row + skipped.num_rows().max(0) as u64;
+            if next > request.skip_rows {
+                break;
+            }
+            (group, row) = (group + 1, next);
+        }
+        Ok(Self { file, footer, caps, plan, group, open: false, group_left: 0, row, problems_described: 0 })
     }
 
     /// Rows of the file, as its footer says; what is read is checked against it.

@@ -99,7 +99,10 @@ fn loader_config(settings: &Settings) -> LoaderConfig {
         }
     };
     let sort_bytes = usize::try_from(settings.load_memory.0).unwrap_or(usize::MAX);
-    LoaderConfig { decode, sort_bytes, ..LoaderConfig::default() }
+    let usual = LoaderConfig::default();
+    // A merge holds three segments: one that is built, one that waits, one that is put.
+    let segment_bytes = usual.segment_bytes.min(settings.load_memory.0 / 3).max(1);
+    LoaderConfig { decode, sort_bytes, segment_bytes, ..usual }
 }
 
 fn cache(settings: &Settings) -> CacheConfig {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use nacre_segment::foreign::{Caps, ForeignReader, LoadColumns, Problem, ReadRequest, declare_key};
+use nacre_segment::{SegmentRow, SegmentWriter, WriterSettings};
 use nacre_types::tuple::{self, Part};
 use nacre_types::{KeyPart, KeyPartType, KeySchema};
 use parquet::data_type::{
@@ -243,7 +244,7 @@ fn a_typed_table_takes_packed_keys_and_folders_too() {
     let file = simple();
     let columns = LoadColumns { key: names(&["day", "n"]), ..LoadColumns::default() };
     let folder_columns = vec![("day".to_owned(), "2024-02-29".to_owned())];
-    let request = ReadRequest { columns, key: schema.clone(), folder_columns };
+    let request = ReadRequest { columns, key: schema.clone(), folder_columns, ..ReadRequest::default() };
     let (rows, _) = read(&file, &request);
     assert_eq!(rows[3].key, tuple::pack(&[Part::Date(19_782), Part::Int64(4)]));
     // Named like the parts, the columns need not be named again.
@@ -386,4 +387,35 @@ fn a_packed_value_beyond_the_limit_is_named_and_the_next_row_is_read() {
     assert_eq!(rows[0].value.as_deref(), Some("{\"s\":[\"y\"],\"n\":2}"));
     assert_eq!((problems[0].row, problems[0].column.as_deref()), (0, Some("s")));
     assert!(problems[0].detail.contains("value_bytes"), "{}", problems[0].detail);
+}
+
+#[test]
+fn row_groups_among_rows_to_skip_are_not_read() {
+    let settings = WriterSettings { rows_per_page: 10, rows_per_group: 20, ..WriterSettings::default() };
+    let mut writer = SegmentWriter::new(Vec::new(), settings).unwrap();
+    for number in 0..95 {
+        let key = format!("k{number:03}");
+        let row = SegmentRow {
+            key: key.as_bytes(),
+            version: number,
+            place: None,
+            expires_at: None,
+            value: Some(b"v"),
+        };
+        writer.push(&row).unwrap();
+    }
+    let file: Bytes = writer.finish().unwrap().0.into();
+    for (skip_rows, first) in [(0, 0), (19, 0), (20, 20), (39, 20), (61, 60), (94, 80), (95, 95), (500, 95)] {
+        let request = ReadRequest { skip_rows, ..ReadRequest::default() };
+        let mut reader =
+            ForeignReader::open_with(Arc::new(file.clone()), &request, &Caps::default()).unwrap();
+        let (mut next, mut count) = (first, 0);
+        while let Some(batch) = reader.next_batch().unwrap() {
+            for row in batch.rows() {
+                assert_eq!((row.file_row, row.version), (next, Some(next as i64)), "{skip_rows} skipped");
+                (next, count) = (next + 1, count + 1);
+            }
+        }
+        assert_eq!(count, 95 - first, "{skip_rows} skipped");
+    }
 }
