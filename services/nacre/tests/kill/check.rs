@@ -39,10 +39,10 @@ impl Shared {
         self.ledger.lock().prune();
     }
 
-    /// Every load that is not over, as the server tells it.
+    /// Every load, as a server tells it that has just answered a strong read.
     pub(crate) async fn learn_loads(&self, client: &Client) {
         for told in client.loads(&self.table).await.unwrap() {
-            self.learn(&told);
+            self.learn(&told, true);
         }
     }
 

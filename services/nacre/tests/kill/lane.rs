@@ -16,6 +16,8 @@ pub(crate) const PHASES: [&str; 5] = ["start", "flush", "compaction", "rewrite",
 pub(crate) const ANY: &str = "any";
 /// How long a phase is waited for.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// How long what must happen may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// The kills to do, and those that were done: by phase, and by point.
 #[derive(Default)]
@@ -31,14 +33,23 @@ impl Kills {
         *self.points.lock().entry(point.to_owned()).or_default() += 1;
     }
 
+    /// How many processes were killed inside a phase.
+    pub(crate) fn inside(&self) -> u32 {
+        let done = self.done.lock();
+        PHASES.iter().filter_map(|phase| done.get(phase)).sum()
+    }
+
     pub(crate) fn table(&self) -> String {
-        let mut text = String::from("kills by phase\n");
-        for (phase, count) in &*self.done.lock() {
-            text += &format!("  {phase:<12}{count:>5}\n");
+        let inside = self.inside();
+        let done = self.done.lock();
+        let mut text = format!("killed inside a phase  {inside:>5}\n");
+        for (phase, count) in done.iter().filter(|(phase, _)| **phase != ANY) {
+            text += &format!("  {phase:<20} {count:>5}  {:>3} %\n", count * 100 / inside.max(1));
         }
-        text += "kills by point\n";
+        text += &format!("killed at other moments{:>5}\n", done.get(ANY).unwrap_or(&0));
+        text += "killed at the point\n";
         for (point, count) in &*self.points.lock() {
-            text += &format!("  {point:<24}{count:>5}\n");
+            text += &format!("  {point:<20} {count:>5}\n");
         }
         text
     }
@@ -181,7 +192,7 @@ impl Lane {
         }
     }
 
-    /// Clients of every kind, spread over the processes.
+    /// Clients of every kind, spread over the processes; each process takes loads.
     pub(crate) fn send_clients(
         &self,
         processes: &[Process],
@@ -200,7 +211,8 @@ impl Lane {
             tokio::spawn(rows().write_own(api(1), "1".to_owned())),
             tokio::spawn(rows().read(api(0), is_alone)),
             tokio::spawn(rows().read(api(1), is_alone)),
-            tokio::spawn(rows().load(api(self.rows.dice(2) as usize), rewrites)),
+            tokio::spawn(rows().load(api(0), rewrites, 0)),
+            tokio::spawn(rows().load(api(1), rewrites, 1)),
             tokio::spawn(self.quiet.clone().write_own(api(1), "q".to_owned())),
         ];
         if !is_alone {
@@ -237,15 +249,9 @@ impl Lane {
     pub(crate) async fn end(&self) {
         let process = self.home.start(&self.trap).await;
         self.verify(&process).await;
-        let limit = tokio::time::Instant::now() + Duration::from_secs(60);
-        let is_open = || self.rows.ledger.lock().loads.iter().any(|load| !load.is_over);
-        while is_open() {
-            assert!(tokio::time::Instant::now() < limit, "a load does not end: {}", process.log_end());
-            self.rows.stop.store(false, Ordering::Relaxed);
-            let loads = tokio::spawn(self.rows.clone().load(process.api.clone(), false));
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            self.gather(vec![loads]).await;
-        }
+        self.rows.stop.store(false, Ordering::Relaxed);
+        let ended = tokio::time::timeout(LIMIT, self.rows.finish_loads(&process.client())).await;
+        assert!(ended.is_ok(), "a load does not end: {}", process.log_end());
         self.verify(&process).await;
         process.stop().await;
         self.check_complaints();

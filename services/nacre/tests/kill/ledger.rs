@@ -78,12 +78,18 @@ pub(crate) enum Shown {
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) number: u64,
+    /// Which of the clients that load does it.
+    pub(crate) owner: usize,
     pub(crate) mode: LoadMode,
     pub(crate) version: i64,
     /// Key to version, and whether there is a value.
     pub(crate) rows: BTreeMap<String, (i64, bool)>,
     pub(crate) id: Option<String>,
     pub(crate) shown: Shown,
+    /// That it be committed or prepared was taken on: it is open no more.
+    pub(crate) is_pinned: bool,
+    /// It was told to have failed, or to be cancelled: nothing of it is ever seen.
+    pub(crate) is_vain: bool,
     /// It cannot come to anything: its rows contradict each other.
     pub(crate) is_bad: bool,
     /// Whether its end is known.
@@ -104,6 +110,7 @@ pub(crate) struct Seen {
 }
 
 /// One table.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     pub(crate) settings: Settings,
     pub(crate) keys: BTreeMap<String, Vec<Op>>,

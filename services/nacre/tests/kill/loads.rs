@@ -85,13 +85,14 @@ fn make_files(load: &Load) -> Files {
 }
 
 impl Shared {
-    /// Loads one after the other. One that is under way from earlier is taken up first. `Unsorted` and `Meeting` alone
-    /// where `rewrites` says so.
-    pub(crate) async fn load(self, api: String, rewrites: bool) {
+    /// Loads one after the other. One of this owner that is under way from earlier is taken up first. `Unsorted` and
+    /// `Meeting` alone where `rewrites` says so.
+    pub(crate) async fn load(self, api: String, rewrites: bool, owner: usize) {
         let client = process::client(&api);
         while !self.is_over() {
-            let under_way = self.ledger.lock().loads.iter().position(|load| !load.is_over);
-            let at = under_way.unwrap_or_else(|| self.plan_load(rewrites));
+            let is_mine = |load: &Load| load.owner == owner && !load.is_over;
+            let under_way = self.ledger.lock().loads.iter().position(is_mine);
+            let at = under_way.unwrap_or_else(|| self.plan_load(rewrites, owner));
             match self.work(&client, at).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.code(), "answer-lost" | "server-unreachable") => return,
@@ -107,7 +108,22 @@ impl Shared {
         }
     }
 
-    fn plan_load(&self, rewrites: bool) -> usize {
+    /// Does what is left to do of every load.
+    pub(crate) async fn finish_loads(&self, client: &Client) {
+        loop {
+            let under_way = self.ledger.lock().loads.iter().position(|load| !load.is_over);
+            let Some(at) = under_way else { return };
+            match self.work(client, at).await {
+                Ok(()) => {}
+                Err(error) if error.kind().is_retryable() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return self.complain(format!("load {at} was answered {error:?}")),
+            }
+        }
+    }
+
+    fn plan_load(&self, rewrites: bool, owner: usize) -> usize {
         let mut ledger = self.ledger.lock();
         let mut number = ledger.loads.last().map_or(1, |load| load.number + 1);
         while rewrites && !matches!(Kind::of(number), Kind::Meeting | Kind::Unsorted) {
@@ -131,11 +147,14 @@ impl Shared {
         }
         ledger.loads.push(Load {
             number,
+            owner,
             mode,
             version,
             rows,
             id: None,
             shown: Shown::Not,
+            is_pinned: false,
+            is_vain: false,
             is_bad: kind == Kind::Bad,
             is_over: false,
         });
@@ -189,6 +208,7 @@ impl Shared {
             let prepares = told.state == LoadStateBody::Open && self.dice(4) == 0;
             let action = if prepares { LoadAction::Prepare } else { LoadAction::Commit };
             client.load_action(&self.table, &id, action, &commit).await?;
+            self.ledger.lock().loads[at].is_pinned = true;
         }
         self.watch(client, at, &id).await
     }
@@ -197,7 +217,7 @@ impl Shared {
     async fn watch(&self, client: &Client, at: usize, id: &str) -> Result<(), Error> {
         while !self.is_over() {
             let told = client.load(&self.table, id).await?;
-            self.learn(&told);
+            self.learn(&told, false);
             match told.state {
                 LoadStateBody::Prepared => {
                     client
@@ -219,15 +239,16 @@ impl Shared {
             let told = client
                 .load_action(&self.table, victim, LoadAction::Revert, &CommitLoadBody::default())
                 .await?;
-            self.learn(&told);
+            self.learn(&told, false);
         }
         let mut ledger = self.ledger.lock();
         ledger.loads[at].is_over |= ledger.loads[at].shown != Shown::Not;
         Ok(())
     }
 
-    /// Takes in what a server says of a load; complains about what cannot be.
-    pub(crate) fn learn(&self, told: &LoadBody) {
+    /// Takes in what a server says of a load; complains about what cannot be. `is_fresh`: the server has read everything
+    /// that was acknowledged before it was asked.
+    pub(crate) fn learn(&self, told: &LoadBody, is_fresh: bool) {
         let mut ledger = self.ledger.lock();
         let edition = told.edition.map(|edition| edition.0 as u64);
         ledger.edition = ledger.edition.max(edition.unwrap_or(0));
@@ -236,6 +257,16 @@ impl Shared {
             return;
         };
         let before = load.shown;
+        let is_vain = matches!(told.state, LoadStateBody::Failed | LoadStateBody::Cancelled);
+        let is_shown = matches!(told.state, LoadStateBody::Committed | LoadStateBody::Reverted);
+        let was_forgotten = (load.is_pinned && told.state == LoadStateBody::Open)
+            || (load.is_vain && !is_vain)
+            || (before != Shown::Not && !is_shown);
+        if (is_fresh && was_forgotten) || (load.is_vain && is_shown) {
+            return self
+                .complain(format!("what became of a load is forgotten: {load:?} is told as {told:?}"));
+        }
+        load.is_vain |= is_vain;
         let next = match (told.state, load.shown, edition) {
             (LoadStateBody::Committed, Shown::Not, Some(at)) => Shown::Committed(at),
             (LoadStateBody::Reverted, Shown::Committed(at), Some(until)) => Shown::Reverted(at, until),

@@ -2,6 +2,7 @@
 
 use nacre_client::{Client, ClientConfig};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,41 +20,68 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) struct Home {
     pub(crate) folder: PathBuf,
     program: PathBuf,
+    /// How its processes are started.
+    words: Vec<String>,
     count: AtomicU32,
 }
 
+/// So that within a second rows are flushed, runs are sorted and merged, and the log is trimmed.
+const BUSY: &str = "--flush-every 1s --flush-size 1MiB --flush-table-size 64KiB --keep-log 1s --load-memory 48KiB \
+                    --cache-memory 16MiB --log-level info";
+
 /// Who is to be stopped where: shared by the processes of which any will do.
 #[derive(Clone, Default)]
-pub(crate) struct Trap(Arc<Mutex<Option<Armed>>>);
+pub(crate) struct Trap {
+    armed: Arc<Mutex<Option<Armed>>>,
+    /// How often each process has come to each point.
+    reached: Arc<Mutex<BTreeMap<(u32, String), u64>>>,
+}
 
 struct Armed {
     phase: &'static str,
-    /// Points of the phase that are let go before the one that holds.
-    skip: u64,
+    /// Whether this point of the phase is the one that holds.
+    holds: Box<dyn FnMut() -> bool + Send>,
     reached: oneshot::Sender<(u32, String)>,
 }
 
 impl Trap {
     /// The next point of `phase`, behind `skip` others, holds whoever reaches it, for ever.
-    pub(crate) fn arm(&self, phase: &'static str, skip: u64) -> oneshot::Receiver<(u32, String)> {
+    pub(crate) fn arm(&self, phase: &'static str, mut skip: u64) -> oneshot::Receiver<(u32, String)> {
+        self.arm_when(phase, move || {
+            let holds = skip == 0;
+            skip = skip.saturating_sub(1);
+            holds
+        })
+    }
+
+    /// The first point of `phase` at which `holds` says so holds whoever reaches it, for ever.
+    pub(crate) fn arm_when(
+        &self,
+        phase: &'static str,
+        holds: impl FnMut() -> bool + Send + 'static,
+    ) -> oneshot::Receiver<(u32, String)> {
         let (reached, answer) = oneshot::channel();
-        *self.0.lock() = Some(Armed { phase, skip, reached });
+        *self.armed.lock() = Some(Armed { phase, holds: Box::new(holds), reached });
         answer
     }
 
     pub(crate) fn disarm(&self) {
-        *self.0.lock() = None;
+        *self.armed.lock() = None;
+    }
+
+    /// How often the process `number` has come to `point`.
+    pub(crate) fn count(&self, number: u32, point: &str) -> u64 {
+        self.reached.lock().get(&(number, point.to_owned())).copied().unwrap_or(0)
     }
 
     /// Whether the process `number` is held at `point`.
     fn holds(&self, number: u32, point: &str) -> bool {
-        let mut armed = self.0.lock();
-        let is_wanted = armed.as_ref().is_some_and(|armed| point.split('/').next() == Some(armed.phase));
+        *self.reached.lock().entry((number, point.to_owned())).or_default() += 1;
+        let mut armed = self.armed.lock();
+        let is_wanted = armed
+            .as_mut()
+            .is_some_and(|armed| point.split('/').next() == Some(armed.phase) && (armed.holds)());
         if !is_wanted {
-            return false;
-        }
-        if let Some(armed) = armed.as_mut().filter(|armed| armed.skip > 0) {
-            armed.skip -= 1;
             return false;
         }
         armed.take().is_some_and(|armed| armed.reached.send((number, point.to_owned())).is_ok())
@@ -78,7 +106,8 @@ pub(crate) struct Process {
     pub(crate) number: u32,
     pub(crate) api: String,
     points: tokio::task::JoinHandle<()>,
-    log: PathBuf,
+    /// What it says on stderr.
+    pub(crate) log: PathBuf,
 }
 
 impl Drop for Process {
@@ -89,8 +118,18 @@ impl Drop for Process {
 
 impl Home {
     pub(crate) fn new(folder: &Path, program: &Path) -> Self {
+        Self::with(folder, program, BUSY)
+    }
+
+    /// With other settings.
+    pub(crate) fn with(folder: &Path, program: &Path, words: &str) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        Self { folder: folder.to_owned(), program: program.to_owned(), count: AtomicU32::new(0) }
+        Self {
+            folder: folder.to_owned(),
+            program: program.to_owned(),
+            words: words.split_whitespace().map(str::to_owned).collect(),
+            count: AtomicU32::new(0),
+        }
     }
 
     /// Starts a process. It has no address yet.
@@ -99,37 +138,15 @@ impl Home {
         let socket = self.folder.join(format!("points-{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
         let log = self.folder.join(format!("log-{number}"));
-        let words = [
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--output",
-            "json",
-            "--data",
-            "data",
-            "--flush-every",
-            "1s",
-            "--flush-size",
-            "1MiB",
-            "--flush-table-size",
-            "64KiB",
-            "--keep-log",
-            "1s",
-            "--load-memory",
-            "48KiB",
-            "--cache-memory",
-            "16MiB",
-            "--log-level",
-            "info",
-            "--phase-socket",
-        ];
+        let words = ["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data"];
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("NACRE_") {
                 command.env_remove(name);
             }
         }
-        command.current_dir(&self.folder).args(words).arg(&socket).kill_on_drop(true);
+        command.current_dir(&self.folder).args(words).args(&self.words);
+        command.arg("--phase-socket").arg(&socket).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
         let child = command.spawn().unwrap();
         let points = tokio::spawn(answer_points(listener, number, trap.clone()));
