@@ -20,7 +20,7 @@ const STEPS: &[(&str, &str)] = &[
     ("tidy", "file lengths, words that have no place, files that are left out"),
     ("licences", "every dependency's licence and source is one that deny.toml allows"),
     ("clippy", "no warning, for all targets and features"),
-    ("test", "every test of the workspace; services/nacre/tests/kill kills the program a hundred times and prints where"),
+    ("test", "every test of the workspace; one kills the program a hundred times and tells where"),
     ("openapi", "openapi.json is what the code says"),
     ("docs", "the documentation builds without a warning"),
     ("release", "the program builds as a newcomer builds it"),
