@@ -22,7 +22,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
-  bench [--peers] | http | write    the benchmarks; with the peers beside them; the program beside its peers
+  bench [--peers] | http | write | load  the benchmarks; with the peers beside them; the program beside its peers
   dev [--data DIR]                 the production stack with real services";
 
 fn main() -> ExitCode {

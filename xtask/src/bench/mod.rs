@@ -4,6 +4,8 @@ mod batch;
 mod clients;
 mod drive;
 mod http;
+mod load;
+mod memory;
 mod options;
 mod server;
 mod stats;
@@ -26,17 +28,21 @@ usage: cargo xtask bench [COMMAND]
                  [--rounds 5] [--seconds 4] [--keys 100k] [--connections 64] [--batch-clients 16]
   write        durable batches over HTTP, and the flush of the log, beside Redis and the disk
                  [--rounds 5] [--seconds 5] [--clients 16] [--flush-rows 2M] [--no-redis]
+  load         loads beside DuckDB sorting the same file, within the same memory
+                 [--bytes 2G] [--rounds 1] [--memory-mib 512] [--load-memory 128MiB] [--soft] [--lineitem 1]
+                 [--only rewrite|lineitem|adopt]
   drive        one kind of traffic against a server that runs already, for a profiler to look at
                  [--server 127.0.0.1:8790] [--what get|batch-get|write] [--json] [--seconds 5] [--clients 16]
                  [--keys 100k] [--batch 100]
 
-http and write take --program FILE (a nacre that is built already) and --dir DIR (where their data lies while they run).";
+http, write and load take --program FILE (a nacre that is built already) and --dir DIR (where their data lies while they run).";
 
 pub(crate) fn command(arguments: &[&str]) -> ExitCode {
     let done = match arguments {
         [] => run(false),
         ["--peers"] => run(true),
         ["http", rest @ ..] => Options::parse(rest).and_then(http::run),
+        ["load", rest @ ..] => Options::parse(rest).and_then(load::run),
         ["drive", rest @ ..] => Options::parse(rest).and_then(drive::run),
         ["write", rest @ ..] => Options::parse(rest).and_then(write::run),
         _ => {

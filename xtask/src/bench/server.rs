@@ -31,14 +31,20 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Outcome<tempfile::TempDir> {
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    /// Processor time so far; `None` where the system has no `/proc`.
+    /// Processor time so far, that of its children that have ended too; `None` where the system has no `/proc`.
     pub(crate) fn cpu(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
-        // The name may hold anything, brackets too; behind the last one user and system time are fields 12 and 13, in
-        // hundredths of a second.
-        let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
-        let mut ticks = || fields.next()?.parse::<u64>().ok();
-        Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+        // The name may hold anything, brackets too; behind the last one user and system time, and those of children,
+        // are fields 12 to 15, in hundredths of a second.
+        let fields = stat.rsplit(") ").next()?.split(' ').skip(11).take(4);
+        let ticks: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
+        Some(Duration::from_millis(10 * ticks?.iter().sum::<u64>()))
+    }
+
+    /// Bytes that it and its children that have ended have read so far.
+    pub(crate) fn read_bytes(&self) -> Option<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.0.id())).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse().ok()
     }
 
     /// Measures `work` and what it cost this process. The rate is that of the whole time.

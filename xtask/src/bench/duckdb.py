@@ -1,0 +1,66 @@
+"""The peer of `cargo xtask bench load`, and the maker of its files. One command per call; answers one line of JSON."""
+
+import json
+import sys
+import time
+
+import duckdb
+
+
+def connect(threads, memory, temp):
+    db = duckdb.connect()
+    db.execute("SET enable_progress_bar = false")
+    db.execute(f"SET threads = {threads}")
+    db.execute(f"SET memory_limit = '{memory}'")
+    db.execute(f"SET temp_directory = '{temp}'")
+    return db
+
+
+def make(out, rows, temp):
+    """Rows in no order: keys of 16 bytes, values of 200 bytes of which a fifth compresses away."""
+    db = connect(2, "2GB", temp)
+    db.execute("SET preserve_insertion_order = false")
+    hashes = " || ".join(f"md5(i::VARCHAR || '{n}')" for n in range(5))
+    db.execute(
+        f"COPY (SELECT printf('%016x', hash(i)) AS key, {hashes} || repeat('.', 40) AS value"
+        f" FROM range({rows}) t(i)) TO '{out}' (FORMAT parquet)"
+    )
+
+
+def shuffle(source, out, temp):
+    """The rows of a file in no order."""
+    db = connect(2, "2GB", temp)
+    db.execute(
+        f"COPY (SELECT * FROM '{source}' ORDER BY hash(l_orderkey * 8 + l_linenumber)) TO '{out}' (FORMAT parquet)"
+    )
+
+
+def adoptable(source, out, temp):
+    """The rows of a file in the order of their keys, laid out so that a load adopts them."""
+    import pyarrow.parquet as pq
+
+    db = connect(2, "2GB", temp)
+    ordered = db.execute(f"SELECT key, value FROM '{source}' ORDER BY key").to_arrow_reader(5120 * 20)
+    with pq.ParquetWriter(
+        out,
+        ordered.schema,
+        use_dictionary=False,
+        write_page_index=True,
+        write_page_checksum=True,
+        max_rows_per_page=128,
+        write_batch_size=128,
+    ) as writer:
+        for batch in ordered:
+            writer.write_batch(batch, row_group_size=5120)
+
+
+def sort(source, out, order, memory, temp):
+    """What is measured: the file, sorted."""
+    db = connect(2, memory, temp)
+    db.execute(f"COPY (SELECT * FROM '{source}' ORDER BY {order}) TO '{out}' (FORMAT parquet)")
+
+
+command, *words = sys.argv[1:]
+began = time.monotonic()
+{"make": make, "shuffle": shuffle, "adoptable": adoptable, "sort": sort}[command](*words)
+print(json.dumps({"seconds": time.monotonic() - began, "cpu": time.process_time()}))
