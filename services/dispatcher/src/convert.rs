@@ -27,6 +27,7 @@ pub(crate) fn page_size(asked: Option<u64>) -> usize {
 
 /// A page of a listing.
 pub(crate) struct ListPage {
+    path: String,
     size: usize,
     after: Option<Vec<u8>>,
 }
@@ -35,9 +36,11 @@ impl ListPage {
     /// From `page_size` and `page_token`; nothing else may stand in the query.
     pub(crate) fn take(call: &mut Call<'_>) -> Result<Self> {
         let size = page_size(call.query.take_u64("page_size")?);
-        let after = call.query.take_text("page_token")?.map(|text| ListToken::parse(&text)).transpose()?;
+        let path = call.parts.uri.path().to_owned();
+        let after =
+            call.query.take_text("page_token")?.map(|text| ListToken::parse(&text, &path)).transpose()?;
         call.finish_query()?;
-        Ok(Self { size, after: after.map(|token| token.0) })
+        Ok(Self { path, size, after: after.map(|token| token.0) })
     }
 
     /// The page of `items`, which are in the order of `place`, and the token of the next.
@@ -56,7 +59,7 @@ impl ListPage {
             page.push(body(item));
         }
         let more = rest.next().is_some();
-        (page, last.filter(|_| more).map(|place| ListToken(place).to_text()))
+        (page, last.filter(|_| more).map(|place| ListToken(place).to_text(&self.path)))
     }
 }
 

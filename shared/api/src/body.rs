@@ -1,4 +1,4 @@
-//! JSON and NDJSON bodies: parsing that names what is wrong.
+//! JSON and NDJSON bodies: parsing that names what is wrong, and in which field.
 
 use nacre_types::{Error, Result};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// # Errors
 /// `Invalid` (`body-invalid`) with what was expected and where.
 pub fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| invalid("the body", &error))
+    serde_json::from_slice(body).map_err(|error| invalid::<T>("the body", body, &error))
 }
 
 /// Reads one JSON text per line, at most `limit` of them; empty lines are skipped.
@@ -30,19 +30,49 @@ pub fn from_ndjson<'a, T: Deserialize<'a>>(
         }
         items.push(
             serde_json::from_slice(line)
-                .map_err(|error| invalid(&format!("line {} of the body", number + 1), &error))?,
+                .map_err(|error| invalid::<T>(&format!("line {} of the body", number + 1), line, &error))?,
         );
     }
     Ok(items)
 }
 
-fn invalid(what: &str, error: &serde_json::Error) -> Error {
-    Error::invalid(format!("{what} is not the JSON that is expected here: {error}")).with_code("body-invalid")
+/// Reads the body again, with a track of where it is, which no body that is right pays for.
+fn invalid<'a, T: Deserialize<'a>>(what: &str, body: &'a [u8], error: &serde_json::Error) -> Error {
+    let mut again = serde_json::Deserializer::from_slice(body);
+    let place =
+        serde_path_to_error::deserialize::<_, T>(&mut again).err().map(|error| error.path().to_string());
+    let at = match place.as_deref() {
+        None | Some("." | "?") => String::new(),
+        Some(place) => format!(" at {}", place.chars().take(200).collect::<String>()),
+    };
+    Error::invalid(format!("{what} is not the JSON that is expected here{at}: {error}"))
+        .with_code("body-invalid")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_field_is_named() {
+        #[derive(Debug, Deserialize)]
+        struct Row {
+            #[allow(dead_code)]
+            version: u64,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Rows {
+            #[allow(dead_code)]
+            rows: Vec<Row>,
+        }
+        let error = from_json::<Rows>(br#"{"rows":[{"version":1},{"version":1.5}]}"#).unwrap_err();
+        assert!(error.detail().contains("at rows[1].version: invalid type: floating point"), "{error}");
+        let error = from_json::<Rows>(b"[]").unwrap_err();
+        assert!(error.detail().contains("expected here: invalid"), "{error}");
+        let deep = format!("{{\"rows\":{}", "[".repeat(100_000));
+        let error = from_json::<Rows>(deep.as_bytes()).unwrap_err();
+        assert!(error.detail().len() < 500, "{error}");
+    }
 
     #[test]
     fn ndjson_names_the_line_and_stops_at_the_limit() {

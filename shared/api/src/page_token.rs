@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use nacre_types::{Error, KeyRange, LoadId, Result, Seq, TableId, limits};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Where a scan stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,35 +167,42 @@ impl PageToken {
     }
 }
 
-/// Where a listing goes on: the name of the last thing shown. Base64url of version byte 1, the name, and an xxh3 of both.
+/// Where a listing goes on: the name of the last thing shown. Base64url of version byte 1, the name, and an xxh3 of both
+/// that is seeded with the path of the listing: another listing's token, or a scan's, is no token of this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListToken(pub Vec<u8>);
 
 impl ListToken {
-    /// The opaque text.
-    pub fn to_text(&self) -> String {
+    /// The opaque text, for the listing at `path`.
+    pub fn to_text(&self, path: &str) -> String {
         let mut bytes = vec![FORMAT];
         bytes.extend_from_slice(&self.0);
-        bytes.extend_from_slice(&xxh3_64(&bytes).to_be_bytes());
+        bytes.extend_from_slice(&list_sum(&bytes, path));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// Reads the text.
     ///
     /// # Errors
-    /// `Invalid` (`page-token-invalid`) for anything that [`ListToken::to_text`] did not write.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// `Invalid` (`page-token-invalid`) for anything that [`ListToken::to_text`] did not write for `path`.
+    pub fn parse(text: &str, path: &str) -> Result<Self> {
         let decode = || {
             let bytes = URL_SAFE_NO_PAD.decode(text.get(..text.len().min(MOST_TEXT))?).ok()?;
             let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
             let name = body.strip_prefix(&[FORMAT])?;
-            (sum == xxh3_64(body).to_be_bytes()).then(|| Self(name.to_vec()))
+            (sum == list_sum(body, path)).then(|| Self(name.to_vec()))
         };
         decode().ok_or_else(|| {
-            Error::invalid("the page token is damaged; send next_page_token as it was answered")
-                .with_code("page-token-invalid")
+            Error::invalid(
+                "the page token is damaged, or another listing's; send next_page_token as it was answered",
+            )
+            .with_code("page-token-invalid")
         })
     }
+}
+
+fn list_sum(body: &[u8], path: &str) -> [u8; 8] {
+    xxh3_64_with_seed(body, xxh3_64(path.as_bytes())).to_be_bytes()
 }
 
 /// Keys have at most 2 KiB, and the URI that brought `fields` at most 16 KiB: two bytes hold any length.

@@ -237,6 +237,11 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether the route does anything by this method.
+    pub fn takes(&self, method: &http::Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
     /// What metrics call it.
     pub fn class(&self, method: &http::Method) -> RouteClass {
         match self {

@@ -73,7 +73,8 @@ impl<'a> Query<'a> {
     /// # Errors
     /// `Invalid` (`query-invalid`).
     pub fn take_u64(&mut self, name: &'static str) -> Result<Option<u64>> {
-        self.take_with(name, "a non-negative integer", |text| text.parse().ok())
+        let count = |text: &str| u64::try_from(text.parse::<i64>().ok()?).ok();
+        self.take_with(name, "an integer from 0 to 2^63 - 1", count)
     }
 
     /// A parameter that is `true` or `false`; alone, without a value, it is true.

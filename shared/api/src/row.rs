@@ -119,6 +119,7 @@ pub struct RowsPage {
 
 /// `POST .../rows:get`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GetBody {
     /// The key.
     pub key: JsonKey,
@@ -135,6 +136,7 @@ pub struct GetIn<'a> {
 
 /// `POST .../rows:batchGet`. In NDJSON one `{"key": ..}` per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BatchGetBody {
     /// At most 1,000 keys.
     pub keys: Vec<JsonKey>,
@@ -256,6 +258,7 @@ pub struct BatchGetAnswer {
 
 /// `POST /v1/namespaces/{ns}:batchGet`: keys of several tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NamespaceBatchGetBody {
     /// At most 1,000.
     pub gets: Vec<NamespaceGet>,
@@ -266,6 +269,7 @@ pub struct NamespaceBatchGetBody {
 
 /// One key of a namespace's batchGet. With any of `since`, `until` and `limit` it asks for versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NamespaceGet {
     /// The table.
     pub table: String,
@@ -339,6 +343,7 @@ pub struct NamespaceBatchGetAnswer {
 
 /// `POST .../rows:batchWrite`. In NDJSON one row per line. The same key twice: the later one wins.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BatchWriteBody {
     /// At most 10,000 rows and 8 MiB.
     pub rows: Vec<BatchWriteRow>,
@@ -346,6 +351,7 @@ pub struct BatchWriteBody {
 
 /// One row to write: a key and exactly one of `value`, `value_base64`, `value_json` and `delete`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BatchWriteRow {
     /// The key.
     pub key: JsonKey,

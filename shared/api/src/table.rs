@@ -244,18 +244,27 @@ impl CreateTableBody {
     }
 }
 
-/// The settings after a merge patch (RFC 7396): members replace, `null` brings the default back.
+/// The settings after a merge patch (RFC 7396): members replace, `null` brings the default back; `consistency` is the
+/// namespace's.
 ///
 /// # Errors
 /// `Invalid` (`settings-invalid`) for anything but an object of known fields and right values.
-pub fn merge_patch(settings: &TableSettings, patch: &[u8]) -> Result<TableSettings> {
+pub fn merge_patch(
+    settings: &TableSettings,
+    patch: &[u8],
+    consistency: Option<Consistency>,
+) -> Result<TableSettings> {
     let Value::Object(patch) = crate::from_json::<Value>(patch)? else {
         return Err(invalid("a merge patch is a JSON object"));
     };
     let current = serde_json::to_value(settings).map_err(|error| Error::internal(error.to_string()))?;
     let Value::Object(mut members) = current else { return Err(Error::internal("settings are no object")) };
     for (name, value) in patch {
-        if value.is_null() {
+        if let (true, "consistency", Some(default)) = (value.is_null(), &*name, consistency) {
+            let default =
+                serde_json::to_value(default).map_err(|error| Error::internal(error.to_string()))?;
+            members.insert(name, default);
+        } else if value.is_null() {
             // The default stands in for what is missing; an unknown name is refused below only if it stays.
             if members.remove(&name).is_none() {
                 return Err(invalid(&format!("unknown field {name:?}")));
@@ -398,16 +407,20 @@ mod tests {
     #[test]
     fn a_merge_patch_changes_what_it_names_and_null_brings_the_default_back() {
         let settings = TableSettings { ttl_seconds: Some(9), max_versions: 3, ..TableSettings::default() };
-        let patched = merge_patch(&settings, br#"{"ttl_seconds":null,"consistency":"strong"}"#).unwrap();
+        let patched =
+            merge_patch(&settings, br#"{"ttl_seconds":null,"consistency":"strong"}"#, None).unwrap();
         assert_eq!(
             patched,
             TableSettings { ttl_seconds: None, consistency: Consistency::Strong, ..settings.clone() }
         );
-        assert_eq!(merge_patch(&settings, br#"{"max_versions":null}"#).unwrap().max_versions, 1);
-        assert_eq!(merge_patch(&settings, b"{}").unwrap(), settings);
+        assert_eq!(merge_patch(&settings, br#"{"max_versions":null}"#, None).unwrap().max_versions, 1);
+        assert_eq!(merge_patch(&settings, b"{}", None).unwrap(), settings);
+        let strong = Some(Consistency::Strong);
+        let back = merge_patch(&settings, br#"{"consistency":null}"#, strong).unwrap();
+        assert_eq!(back.consistency, Consistency::Strong, "the namespace's default");
         for bad in ["[]", "{\"ttl\":1}", "{\"ttl\":null}", "{\"max_versions\":-1}", "{\"split_at\":[]}", "x"]
         {
-            assert!(merge_patch(&settings, bad.as_bytes()).is_err(), "{bad}");
+            assert!(merge_patch(&settings, bad.as_bytes(), None).is_err(), "{bad}");
         }
     }
 }

@@ -16,16 +16,16 @@ fn file_names_stay_in_their_folder() {
 #[test]
 fn listings_are_cut_into_pages_that_meet() {
     let names: Vec<String> = (0..25).map(|n| format!("t{n:02}")).collect();
-    let mut page = ListPage { size: 10, after: None };
+    let mut page = ListPage { path: "/v1/x".to_owned(), size: 10, after: None };
     let mut seen = Vec::new();
     loop {
         let (part, next) = page.cut(names.clone(), |name| name.as_bytes().to_vec(), |name| name);
         seen.extend(part);
         let Some(next) = next else { break };
-        page.after = Some(ListToken::parse(&next).unwrap().0);
+        page.after = Some(ListToken::parse(&next, "/v1/x").unwrap().0);
     }
     assert_eq!(seen, names);
-    let exact = ListPage { size: 25, after: None };
+    let exact = ListPage { path: "/v1/x".to_owned(), size: 25, after: None };
     assert_eq!(exact.cut(names, |name| name.as_bytes().to_vec(), |name| name).1, None);
 }
 

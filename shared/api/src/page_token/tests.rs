@@ -82,8 +82,11 @@ proptest! {
 
     #[test]
     fn list_tokens_round_trip_and_garbage_is_refused(name: Vec<u8>, text in ".{0,40}") {
-        prop_assert_eq!(ListToken::parse(&ListToken(name.clone()).to_text()).unwrap(), ListToken(name));
-        prop_assert!(ListToken::parse(&text).is_err());
+        let token = ListToken(name).to_text("/v1/a");
+        prop_assert_eq!(ListToken::parse(&token, "/v1/a").unwrap().to_text("/v1/a"), token.clone());
+        prop_assert!(ListToken::parse(&token, "/v1/b").is_err(), "another listing's");
+        prop_assert!(ListToken::parse(&full().to_text(), "/v1/a").is_err(), "a scan's");
+        prop_assert!(ListToken::parse(&text, "/v1/a").is_err());
     }
 
     #[test]
