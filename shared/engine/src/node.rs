@@ -519,7 +519,11 @@ fn same_or_conflict(
     let wanted = || shards.iter().map(|shard| &shard.start);
     // Shards may have been split since: what was asked for must be among them.
     let has_shards = wanted().all(|start| manifest.shards().iter().any(|shard| shard.start == *start));
-    if manifest.settings() == settings && has_shards {
+    // Who names no key has nothing against the one that a load declared: a job that makes its table before each load
+    // runs again.
+    let held = manifest.settings();
+    let key = settings.key.clone().or_else(|| held.key.clone());
+    if *held == (TableSettings { key, ..settings.clone() }) && has_shards {
         return Ok(Created::Same(table));
     }
     Err(Error::conflict("the table exists with other settings; PATCH changes them").with_code("table-exists"))
