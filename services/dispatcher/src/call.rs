@@ -32,10 +32,29 @@ pub(crate) struct Call<'a> {
     body: Option<Incoming>,
     /// For the access log: a keyed hash of the row's key.
     pub(crate) key_hash: Option<u64>,
+    /// `on_stale=serve`: an answer that is staler than asked for is better than none.
+    pub(crate) serve_stale: bool,
 }
 
-/// Why a session token is in the way: how many may be joined.
-const MOST_TOKENS: usize = 64;
+/// Reads; and again without the bound on staleness, where it was not met in time and the client said so
+/// (`on_stale=serve`). `$read` is made of `$options`.
+macro_rules! or_stale {
+    ($call:expr, $options:ident, $read:expr) => {
+        match $read {
+            Err(error)
+                if $call.serve_stale && $options.max_staleness.is_some() && error.code() == "stale" =>
+            {
+                let $options = &nacre_engine::ReadOptions { max_staleness: None, ..$options.clone() };
+                $read
+            }
+            other => other,
+        }
+    };
+}
+pub(crate) use or_stale;
+
+/// How many session tokens may be joined.
+pub(crate) const MOST_TOKENS: usize = 64;
 
 impl<'a> Call<'a> {
     pub(crate) fn new(
@@ -56,6 +75,7 @@ impl<'a> Call<'a> {
             deadline,
             body: Some(body),
             key_hash: None,
+            serve_stale: false,
         })
     }
 
@@ -172,6 +192,14 @@ impl<'a> Call<'a> {
                 "strong" => Some(Consistency::Strong),
                 _ => None,
             })?;
+        self.serve_stale = self
+            .query
+            .take_with("on_stale", "fail or serve", |word| match word {
+                "serve" => Some(true),
+                "fail" => Some(false),
+                _ => None,
+            })?
+            .unwrap_or(false);
         options.max_staleness = self.query.take_u64("max_staleness_ms")?.map(Duration::from_millis);
         options.as_of = self.query.take_i64("as_of")?.unwrap_or(i64::MAX);
         options.preview = self.query.take_text("load")?.map(|id| nacre_api::load_id(&id)).transpose()?;
@@ -179,16 +207,6 @@ impl<'a> Call<'a> {
             return Err(nacre_api::Route::Later("reads of snapshots").refuse(&self.parts.method));
         }
         Ok(options)
-    }
-
-    /// `on_stale=serve`: whether an answer that is staler than asked for is better than none.
-    pub(crate) fn serve_stale(&mut self) -> Result<bool> {
-        let word = self.query.take_with("on_stale", "fail or serve", |word| match word {
-            "serve" => Some(true),
-            "fail" => Some(false),
-            _ => None,
-        })?;
-        Ok(word.unwrap_or(false))
     }
 
     /// How a write is to be done.

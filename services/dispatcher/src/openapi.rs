@@ -4,19 +4,29 @@ use utoipa::{IntoParams, OpenApi};
 
 use crate::handlers;
 
+mod failures;
+mod forms;
+
 /// The document that is checked in; a test holds it against [`generate`].
 pub const CHECKED_IN: &str = include_str!("../../../openapi.json");
 
 /// The page at `/docs`.
 pub const DOCS_PAGE: &str = include_str!("docs.html");
 
+/// What requests take whose path or query holds a key.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code)]
+pub(crate) struct KeyParams {
+    /// `text` (percent-encoded, the default) or `base64url`.
+    key_encoding: Option<String>,
+}
+
 /// What all reads take.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code)]
 pub(crate) struct ReadParams {
-    /// `text` (percent-encoded, the default) or `base64url`.
-    key_encoding: Option<String>,
     /// `eventual`, `session` or `strong`; the table's unless said.
     consistency: Option<String>,
     /// Bounds the age of an eventual answer; unmet by the deadline it is a 503.
@@ -113,7 +123,10 @@ struct Document;
 
 /// The document as the handlers describe it, pretty, with a line break at its end.
 pub fn generate() -> String {
-    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    let mut document = Document::openapi();
+    failures::describe(&mut document);
+    forms::describe(&mut document);
+    let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
 }

@@ -86,6 +86,10 @@ impl App {
         let work = self.work(&parts, body, route, class, request_id.as_str(), started, &mut key_hash);
         let outcome = caught(work, &self.metrics, write).await;
         let mut answer = outcome.unwrap_or_else(|error| {
+            // That nothing is done by this method says more than what is wrong with a header. Looked at only here, where
+            // it costs no request that goes well.
+            let wrong = error.kind() == ErrorKind::Invalid && !route.takes(&parts.method);
+            let error = if wrong { route.refuse(&parts.method) } else { error };
             if error.code() == "panic" || matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
                 tracing::error!(
                     request_id = request_id.as_str(),

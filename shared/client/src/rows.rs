@@ -126,8 +126,10 @@ pub struct VersionsOptions {
     pub since: Option<i64>,
     /// The largest, inclusive.
     pub until: Option<i64>,
-    /// At most so many.
+    /// At most so many in one answer.
     pub limit: Option<u64>,
+    /// The page that follows one; the other options must be the same.
+    pub page_token: Option<String>,
 }
 
 /// Which rows a scan gives.
@@ -209,7 +211,7 @@ impl Client {
         self.json(response, ErrorKind::Unavailable).await
     }
 
-    /// The visible versions of a key, newest first.
+    /// One page of the visible versions of a key, newest first.
     ///
     /// # Errors
     /// What the server says.
@@ -224,6 +226,7 @@ impl Client {
         target.add_some("since", which.since);
         target.add_some("until", which.until);
         target.add_some("limit", which.limit);
+        target.add_some("page_token", which.page_token.as_deref());
         let response =
             self.table_read(table, target, options, |path| self.request(Method::GET, path)).await?;
         self.json(response, ErrorKind::Unavailable).await

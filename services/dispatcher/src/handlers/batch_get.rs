@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::rows::schema;
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, or_stale};
 use crate::convert::{BatchForm, push_list};
 
 /// Longest body: every key at its longest, spelt in base64 within JSON.
@@ -39,8 +39,9 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Res
     let shape = ValueShape::new(encoding, fields.as_deref(), false)?;
     let body = call.body(BODY_BYTES, "batch_get_keys", "batch-too-large").await?;
     let (keys, partial) = parse(form, body, schema(&settings))?;
-    let options = ReadOptions { deadline: call.left(), ..options };
-    let (got, receipt) = read(&table, &keys, &options, partial || asked_partial).await?;
+    let options = &ReadOptions { deadline: call.left(), ..options };
+    let partial = partial || asked_partial;
+    let (got, receipt) = or_stale!(call, options, read(&table, &keys, options, partial).await)?;
     let body = write(answer_form, &keys, &got, schema(&settings), &shape, &receipt)?;
     let mut answer = Answer::bytes(answer_form.media_type(), body);
     answer.token(&table.read_token());
@@ -98,27 +99,37 @@ pub(crate) async fn read(
         let edition = table.info().edition;
         return Ok((Vec::new(), Receipt { edition, ..Receipt::default() }));
     }
-    let (lookups, receipt) = match table.batch_get(keys, options).await {
-        Ok((lookups, receipt)) => (lookups.into_iter().map(Ok).collect(), receipt),
-        Err(error) if partial && may_be_partial(&error) => one_by_one(table, keys, options).await?,
-        Err(error) => return Err(error),
-    };
+    let mut options = options.clone();
+    let mut total = Receipt::default();
     let mut room = limits::PAGE_BYTES;
     let mut got = Vec::with_capacity(keys.len());
-    for lookup in lookups {
-        got.push(match lookup {
-            Err(_) => (ReadStatus::Unavailable, None),
-            Ok(Lookup::Absent(_)) => (ReadStatus::Absent, None),
-            // The first value always fits: a value is shorter than a page.
-            Ok(Lookup::Found(found)) if found.value.len() <= room => {
-                room -= found.value.len();
-                (ReadStatus::Found, Some(found))
-            }
-            Ok(Lookup::Found(_)) => (ReadStatus::TooLarge, None),
-        });
+    for piece in keys.chunks(HELD_KEYS) {
+        let (lookups, receipt) = match table.batch_get(piece, &options).await {
+            Ok((lookups, receipt)) => (lookups.into_iter().map(Ok).collect(), receipt),
+            Err(error) if partial && may_be_partial(&error) => one_by_one(table, piece, &options).await?,
+            Err(error) => return Err(error),
+        };
+        total.add(&receipt);
+        options.edition = Some(receipt.edition);
+        for lookup in lookups {
+            got.push(match lookup {
+                Err(_) => (ReadStatus::Unavailable, None),
+                Ok(Lookup::Absent(_)) => (ReadStatus::Absent, None),
+                // The first value always fits: a value is shorter than a page.
+                Ok(Lookup::Found(found)) if found.value.len() <= room => {
+                    room -= found.value.len();
+                    (ReadStatus::Found, Some(found))
+                }
+                Ok(Lookup::Found(_)) => (ReadStatus::TooLarge, None),
+            });
+        }
     }
-    Ok((got, receipt))
+    Ok((got, total))
 }
+
+/// Keys that are read at once, and so how many values may be held that the answer has no room for. Fewer: less memory
+/// where values are at their longest. More: fewer rounds where nothing is cached.
+const HELD_KEYS: usize = 128;
 
 fn may_be_partial(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Corrupt)

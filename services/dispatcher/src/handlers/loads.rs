@@ -33,7 +33,7 @@ pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<
 
 /// The loads of a table, newest first.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/loads", operation_id = "list_loads", tag = "Loads",
-    params(("ns" = String, Path), ("table" = String, Path), ("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
+    params(("ns" = String, Path), ("table" = String, Path), ("page_size" = Option<u64>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = LoadsBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;

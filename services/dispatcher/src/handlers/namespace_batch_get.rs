@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::batch_get::{Got, push_got, read};
 use super::rows::schema;
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, MOST_TOKENS, or_stale};
 
 /// Tables asked at once.
 const AT_ONCE: usize = 8;
@@ -47,7 +47,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     let mut tables = Vec::with_capacity(asked.len());
     for (name, gets) in asked {
         let table = node.table(&namespace, &TableName::new(name)?).await?;
-        tables.push((name, Part::new(table, &gets, &options, &tokens)?));
+        tables.push((name, Part::new(table, &gets, &options, &tokens, call.serve_stale)?));
     }
     let parts: Vec<_> = tables.iter().map(|(_, part)| part.read(partial)).collect();
     let mut answers = futures::stream::iter(parts).buffered(AT_ONCE);
@@ -64,6 +64,11 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     }
     let mut answer = Answer::bytes(JSON, join(&spelt, &editions));
     answer.set_status(StatusCode::OK);
+    // What no request can send back is of no use.
+    if (1..=MOST_TOKENS).contains(&tables.len()) {
+        let seen: Vec<_> = tables.iter().map(|(_, part)| part.table.read_token().to_text()).collect();
+        answer.text(nacre_api::headers::TOKEN, seen.join(",").as_bytes());
+    }
     call.receipt(&mut answer, &total, rows);
     Ok(answer)
 }
@@ -72,6 +77,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
 struct Part {
     table: Arc<Table>,
     options: ReadOptions,
+    serve_stale: bool,
     schema: KeySchema,
     /// Keys of plain gets, and where each stands in the request.
     keys: Vec<Key>,
@@ -99,6 +105,7 @@ impl Part {
         gets: &[(usize, &NamespaceGetIn<'_>)],
         options: &ReadOptions,
         tokens: &[SessionToken],
+        serve_stale: bool,
     ) -> Result<Self> {
         let mut options = options.clone();
         for token in tokens.iter().filter(|token| token.table == table.id()) {
@@ -115,8 +122,15 @@ impl Part {
             options.consistency = Some(Consistency::Session);
         }
         let schema = schema(&settings).clone();
-        let mut part =
-            Self { table, options, schema, keys: Vec::new(), places: Vec::new(), versions: Vec::new() };
+        let mut part = Self {
+            table,
+            options,
+            serve_stale,
+            schema,
+            keys: Vec::new(),
+            places: Vec::new(),
+            versions: Vec::new(),
+        };
         for &(place, get) in gets {
             let key =
                 key_from_json(&get.key, &part.schema).map_err(|e| e.context(format!("gets[{place}]")))?;
@@ -138,15 +152,19 @@ impl Part {
 
     /// All at the edition of the first answer.
     async fn read(&self, partial: bool) -> Result<(Answers, Receipt)> {
-        let (rows, mut receipt) = read(&self.table, &self.keys, &self.options, partial).await?;
+        let options = &self.options;
+        let (rows, mut receipt) =
+            or_stale!(self, options, read(&self.table, &self.keys, options, partial).await)?;
         let mut pinned = self.options.clone();
         if !self.keys.is_empty() {
             pinned.edition = Some(receipt.edition);
         }
         let mut versions = Vec::with_capacity(self.versions.len());
         for wanted in &self.versions {
+            let Versions { key, since, until, limit, .. } = wanted;
+            let options = &pinned;
             let (found, cost) =
-                self.table.versions(&wanted.key, wanted.since, wanted.until, wanted.limit, &pinned).await?;
+                or_stale!(self, options, self.table.versions(key, *since, *until, *limit, options).await)?;
             receipt.add(&cost);
             pinned.edition = Some(cost.edition);
             versions.push(found);

@@ -11,7 +11,7 @@ use crate::convert;
 
 /// The namespaces, by name.
 #[utoipa::path(get, path = "/v1/namespaces", operation_id = "list_namespaces", tag = "Namespaces",
-    params(("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
+    params(("page_size" = Option<u64>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = NamespacesBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;

@@ -3,16 +3,17 @@
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use nacre_api::{
-    ExplainBody, GetBody, GetIn, Problem, RowsPage, ValueShape, etag, etag_matches, key_from_bytes,
-    key_from_json,
+    ExplainBody, GetBody, GetIn, PageToken, Problem, RowsPage, ValueShape, etag, etag_matches,
+    key_from_bytes, key_from_json,
 };
-use nacre_engine::{Lookup, ReadOptions, RowOutcome, Table, WriteRow};
-use nacre_types::{Error, Key, KeySchema, Result, limits};
+use nacre_engine::{Found, Lookup, RowOutcome, Table, WriteRow};
+use nacre_types::{Error, Key, KeyRange, KeySchema, Result, Seq, limits};
 
 use std::sync::Arc;
 
+use super::scan::FIRST;
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, or_stale};
 use crate::convert;
 
 const BYTES: &KeySchema = &KeySchema::Bytes;
@@ -24,8 +25,8 @@ pub(crate) fn schema(settings: &nacre_types::TableSettings) -> &KeySchema {
 
 /// One value: its raw bytes.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "get_row", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path, description = "Percent-encoded; a / is %2F. Typed keys: a JSON array, or with one part its text"), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query, description = "Fields of a JSON value, separated by commas"), ("if-none-match" = Option<String>, Header)),
-    responses((status = 200, description = "The value, with the table's value_content_type.", body = Vec<u8>, content_type = "application/octet-stream",
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path, description = "Percent-encoded; a / is %2F. Typed keys: a JSON array, or with one part its text"), crate::openapi::KeyParams, crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query, description = "Fields of a JSON value, separated by commas"), ("if-none-match" = Option<String>, Header)),
+    responses((status = 200, description = "The value, with the table's value_content_type.", content((Vec<u8> = "application/octet-stream"), (serde_json::Value = "*/*")),
         headers(("etag" = String), ("nacre-version" = i64), ("nacre-expires-at" = i64), ("nacre-edition" = u64), ("nacre-source" = String), ("nacre-cost" = String), ("nacre-request-id" = String), ("server-timing" = String))),
         (status = 304, description = "If-None-Match names this row."),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent; `nacre-absent` says why", headers(("nacre-absent" = String, description = "row, tombstone or expired")))))]
@@ -38,8 +39,8 @@ pub(crate) async fn get(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -
 
 /// One value, its key in the query instead of the path.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", operation_id = "get_row_by_query", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Query), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)),
-    responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Query), crate::openapi::KeyParams, crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)),
+    responses((status = 200, description = "As the row itself.", content((Vec<u8> = "application/octet-stream"), (serde_json::Value = "*/*"))), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
 pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
     let settings = table.settings();
@@ -55,7 +56,7 @@ pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> 
 
 /// One value, its key in the body: for keys that should not stand in a path or a log.
 #[utoipa::path(post, path = "/v1/namespaces/{ns}/tables/{table}/rows:get", operation_id = "get_row_by_body", tag = "Rows", params(("ns" = String, Path), ("table" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("fields" = Option<String>, Query), ("if-none-match" = Option<String>, Header)), request_body = GetBody,
-    responses((status = 200, description = "As the row itself.", body = Vec<u8>, content_type = "application/octet-stream"), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
+    responses((status = 200, description = "As the row itself.", content((Vec<u8> = "application/octet-stream"), (serde_json::Value = "*/*"))), (status = 304, description = "If-None-Match names this row."), (status = 404, body = Problem, content_type = "application/problem+json", description = "row-absent")))]
 pub(crate) async fn get_by_body(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
     let settings = table.settings();
@@ -67,18 +68,11 @@ pub(crate) async fn get_by_body(call: &mut Call<'_>, ns: &str, table: &str) -> R
 }
 
 async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<Answer> {
-    let options = call.read_options(table)?;
+    let options = &call.read_options(table)?;
     let fields = call.query.take_text("fields")?;
-    let serve_stale = call.serve_stale()?;
     call.finish_query()?;
     let shape = ValueShape::new(None, fields.as_deref(), false)?;
-    let looked_up = table.get(key, &options).await;
-    let (lookup, receipt) = match looked_up {
-        Err(error) if serve_stale && options.max_staleness.is_some() && error.code() == "stale" => {
-            table.get(key, &ReadOptions { max_staleness: None, ..options }).await?
-        }
-        other => other?,
-    };
+    let (lookup, receipt) = or_stale!(call, options, table.get(key, options).await)?;
     let found = match lookup {
         Lookup::Found(found) => found,
         Lookup::Absent(absence) => {
@@ -117,7 +111,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
 
 /// Writes one row: the body is its value.
 #[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "put_row", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query, description = "Microseconds since the epoch; without one the log gives it"), ("expires_at" = Option<i64>, Query, description = "Microseconds since the epoch"), crate::openapi::WriteParams),
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::KeyParams, ("version" = Option<i64>, Query, description = "Microseconds since the epoch; without one the log gives it"), ("expires_at" = Option<i64>, Query, description = "Microseconds since the epoch"), crate::openapi::WriteParams),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 204, description = "Durable.", headers(("nacre-token" = String, description = "Reads that carry it see this write"), ("nacre-version" = i64))), (status = 413, body = Problem, content_type = "application/problem+json", description = "value-too-large"), (status = 422, body = Problem, content_type = "application/problem+json", description = "Wrong, or conditional."), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
 pub(crate) async fn put(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
@@ -131,7 +125,7 @@ pub(crate) async fn put(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -
 
 /// Writes a tombstone.
 #[utoipa::path(delete, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}", operation_id = "delete_row", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), ("key_encoding" = Option<String>, Query, description = "text or base64url"), ("version" = Option<i64>, Query), crate::openapi::WriteParams),
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::KeyParams, ("version" = Option<i64>, Query), crate::openapi::WriteParams),
     responses((status = 204, description = "Durable.", headers(("nacre-token" = String), ("nacre-version" = i64))), (status = 504, body = Problem, content_type = "application/problem+json", description = "`applied: unknown`")))]
 pub(crate) async fn delete(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
@@ -162,40 +156,104 @@ async fn write(call: &mut Call<'_>, table: &Arc<Table>, row: WriteRow) -> Result
     Ok(answer)
 }
 
-/// The visible versions of a key, newest first; both bounds are inclusive.
+/// The visible versions of a key, newest first; both bounds are inclusive. An answer ends early at 4 MiB; its page token
+/// pins the edition, as a scan's does.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}/versions", operation_id = "list_versions", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("since" = Option<i64>, Query), ("until" = Option<i64>, Query), ("limit" = Option<u32>, Query, description = "1,000 unless said, at most 10,000"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query)),
-    responses((status = 200, body = RowsPage, description = "The rows; none is no error.")))]
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::KeyParams, crate::openapi::ReadParams, crate::openapi::ReadHeaders, ("since" = Option<i64>, Query), ("until" = Option<i64>, Query), ("limit" = Option<u64>, Query, description = "Most rows of this answer: 1,000 unless said, at most 10,000"), ("page_token" = Option<String>, Query), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("fields" = Option<String>, Query)),
+    responses((status = 200, body = RowsPage, description = "The rows; none is no error."), (status = 410, body = Problem, content_type = "application/problem+json", description = "page-token-expired or edition-gone")))]
 pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
     let settings = table.settings();
     let key = call.path_key(key, schema(&settings))?;
-    let options = call.read_options(&table)?;
-    let (since, until) = (call.query.take_i64("since")?, call.query.take_i64("until")?);
     let limit = convert::page_size(call.query.take_u64("limit")?);
-    let (encoding, fields) = (call.value_encoding()?, call.query.take_text("fields")?);
+    let encoding = call.value_encoding()?;
+    let token = call.query.take_text("page_token")?;
+    let place = match token {
+        None => asked_versions(call, &table, &key)?,
+        Some(token) => resumed_versions(call, &table, &key, &token)?,
+    };
+    let mut options = call.read_options(&table)?;
     call.finish_query()?;
-    let shape = ValueShape::new(encoding, fields.as_deref(), true)?;
-    let (found, receipt) =
-        table.versions(&key, since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX), limit, &options).await?;
+    options.as_of = place.as_of.unwrap_or(i64::MAX);
+    options.preview = place.preview;
+    options.edition = (place.began_at_micros != FIRST).then_some(place.edition);
+    let options = &options;
+    let shape = ValueShape::new(encoding, place.fields.as_deref(), true)?;
+    let (since, until) = (place.since.unwrap_or(i64::MIN), place.until.unwrap_or(i64::MAX));
+    // One more than is shown tells whether there are more.
+    let (mut found, receipt) =
+        or_stale!(call, options, table.versions(&key, since, until, limit + 1, options).await)?;
+    let mut room = limits::PAGE_BYTES;
+    let fits = |row: &&Found| {
+        room = room.saturating_sub(row.value.len());
+        room > 0
+    };
+    let shown = found.iter().take(limit).take_while(fits).count();
+    let more = found.len() > shown;
+    found.truncate(shown);
+    let next = found.last().filter(|_| more).and_then(|last| last.version.checked_sub(1)).map(|until| {
+        let began_at_micros =
+            if place.began_at_micros == FIRST { call.now_micros } else { place.began_at_micros };
+        PageToken { edition: receipt.edition, began_at_micros, until: Some(until), ..place.clone() }.to_text()
+    });
     let rows = found.iter().map(|found| (&key[..], found));
-    let body = convert::rows_page(rows, schema(&settings), &shape, None, receipt.edition)?;
+    let body = convert::rows_page(rows, schema(&settings), &shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(nacre_api::JSON, body);
     answer.token(&table.read_token());
     call.receipt(&mut answer, &receipt, found.len());
     Ok(answer)
 }
 
+/// What makes two requests the same walk over versions; a request with a token may repeat all of them or none.
+const FILTERS: [&str; 5] = ["since", "until", "as_of", "load", "fields"];
+
+fn asked_versions(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<PageToken> {
+    let end = [key, &[0]].concat();
+    let range = KeyRange { start: key.to_vec().into(), end: Some(end.into()) };
+    let mut place = PageToken {
+        table: table.id(),
+        edition: Seq(0),
+        began_at_micros: FIRST,
+        rest: range.clone(),
+        reverse: false,
+        since: call.query.take_i64("since")?,
+        until: call.query.take_i64("until")?,
+        as_of: call.query.take_i64("as_of")?,
+        preview: call.query.take_text("load")?.map(|id| nacre_api::load_id(&id)).transpose()?,
+        keys_only: false,
+        fields: call.query.take_text("fields")?,
+        filter: 0,
+    };
+    place.filter = place.filter_hash(&range);
+    Ok(place)
+}
+
+/// The walk that a page token holds; filters that stand beside it must be the same ones.
+fn resumed_versions(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8], text: &str) -> Result<PageToken> {
+    let token = PageToken::parse(text, table.id(), call.now_micros)?;
+    let repeated = call.query.has_any(&FILTERS).then(|| asked_versions(call, table, key)).transpose()?;
+    if token.rest.start != key || repeated.is_some_and(|repeated| repeated.filter != token.filter) {
+        return Err(Error::invalid(format!(
+            "the page token belongs to another key, or to other filters; repeat all of {} as they were, or none",
+            FILTERS.join(", ")
+        ))
+        .with_code("page-token-filters"));
+    }
+    Ok(token)
+}
+
 /// Every row of the key, where it lies, and why it is or is not the answer.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows/{key}:explain", operation_id = "explain_row", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::ReadParams, crate::openapi::ReadHeaders),
+    params(("ns" = String, Path), ("table" = String, Path), ("key" = String, Path), crate::openapi::KeyParams, crate::openapi::ReadParams, crate::openapi::ReadHeaders),
     responses((status = 200, body = ExplainBody, description = "In falling rank.")))]
 pub(crate) async fn explain(call: &mut Call<'_>, ns: &str, table: &str, key: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
     let settings = table.settings();
     let key = call.path_key(key, schema(&settings))?;
-    let options = call.read_options(&table)?;
+    let options = &call.read_options(&table)?;
     call.finish_query()?;
-    let explanation = table.explain(&key, &options).await?;
-    Ok(Answer::json(StatusCode::OK, &convert::explanation(explanation)))
+    let explanation = or_stale!(call, options, table.explain(&key, options).await)?;
+    let mut answer = Answer::json(StatusCode::OK, &convert::explanation(explanation));
+    answer.token(&table.read_token());
+    Ok(answer)
 }

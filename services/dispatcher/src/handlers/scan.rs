@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::rows::schema;
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, or_stale};
 use crate::convert;
 
 /// What makes two requests the same scan; a request with a token may repeat all of them or none.
@@ -19,7 +19,7 @@ const FILTERS: [&str; 9] = ["prefix", "start", "end", "reverse", "since", "until
 /// Rows in key order. A page token pins the edition for 15 minutes from the first page: no key appears twice, none that
 /// is present throughout is missed, rows streamed meanwhile may appear.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables/{table}/rows", operation_id = "scan_rows", tag = "Rows",
-    params(("ns" = String, Path), ("table" = String, Path), ("prefix" = Option<String>, Query, description = "Keys that begin so; of typed keys leading parts"), ("start" = Option<String>, Query, description = "Inclusive"), ("end" = Option<String>, Query, description = "Exclusive"), ("reverse" = Option<bool>, Query), ("since" = Option<i64>, Query, description = "Smallest version"), ("until" = Option<i64>, Query, description = "Largest version"), ("fields" = Option<String>, Query, description = "`key` for keys alone, else fields of JSON values"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("page_size" = Option<u32>, Query, description = "1,000 unless said, at most 10,000"), ("page_token" = Option<String>, Query), crate::openapi::ReadParams, crate::openapi::ReadHeaders),
+    params(("ns" = String, Path), ("table" = String, Path), ("prefix" = Option<String>, Query, description = "Keys that begin so; of typed keys leading parts"), ("start" = Option<String>, Query, description = "Inclusive"), ("end" = Option<String>, Query, description = "Exclusive"), ("reverse" = Option<bool>, Query), ("since" = Option<i64>, Query, description = "Smallest version"), ("until" = Option<i64>, Query, description = "Largest version"), ("fields" = Option<String>, Query, description = "`key` for keys alone, else fields of JSON values"), ("value_encoding" = Option<String>, Query, description = "auto, utf8, base64 or json"), ("page_size" = Option<u64>, Query, description = "1,000 unless said, at most 10,000"), ("page_token" = Option<String>, Query), crate::openapi::KeyParams, crate::openapi::ReadParams, crate::openapi::ReadHeaders),
     responses((status = 200, body = RowsPage, description = "A page; it ends early at 4 MiB."), (status = 410, body = Problem, content_type = "application/problem+json", description = "page-token-expired"), (status = 422, body = Problem, content_type = "application/problem+json", description = "page-token-invalid and others")))]
 pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let table = call.table(ns, table).await?;
@@ -33,7 +33,6 @@ pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
         Some(token) => resumed(call, &table, schema, &token)?,
     };
     let mut options = call.read_options(&table)?;
-    let serve_stale = call.serve_stale()?;
     call.finish_query()?;
     options.as_of = place.as_of.unwrap_or(i64::MAX);
     options.preview = place.preview;
@@ -43,11 +42,11 @@ pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
         keys_only: place.keys_only,
         ..ValueShape::new(encoding, place.fields.as_deref(), false)?
     };
-    answer(call, &table, schema, place, page_size, &shape, options, serve_stale).await
+    answer(call, &table, schema, place, page_size, &shape, &options).await
 }
 
 /// Marks a place that no page has been answered from.
-const FIRST: i64 = i64::MIN;
+pub(crate) const FIRST: i64 = i64::MIN;
 
 #[allow(clippy::too_many_arguments, reason = "the second half of one function that would not fit a screen")]
 async fn answer(
@@ -57,8 +56,7 @@ async fn answer(
     place: PageToken,
     page_size: usize,
     shape: &ValueShape,
-    options: ReadOptions,
-    serve_stale: bool,
+    options: &ReadOptions,
 ) -> Result<Answer> {
     let request = ScanRequest {
         range: place.rest.clone(),
@@ -69,12 +67,7 @@ async fn answer(
         max_bytes: limits::PAGE_BYTES,
         keys_only: shape.keys_only,
     };
-    let (page, receipt) = match table.scan(&request, &options).await {
-        Err(error) if serve_stale && options.max_staleness.is_some() && error.code() == "stale" => {
-            table.scan(&request, &ReadOptions { max_staleness: None, ..options }).await?
-        }
-        other => other?,
-    };
+    let (page, receipt) = or_stale!(call, options, table.scan(&request, options).await)?;
     let next = page.next.map(|next| {
         let KeyRange { start, end } = place.rest.clone();
         let rest =

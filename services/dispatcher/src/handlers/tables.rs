@@ -11,7 +11,7 @@ use crate::convert;
 
 /// The tables of a namespace, by name.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables", operation_id = "list_tables", tag = "Tables",
-    params(("ns" = String, Path), ("page_size" = Option<u32>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
+    params(("ns" = String, Path), ("page_size" = Option<u64>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = TablesBody, description = "A page of them."), (status = 404, body = Problem, content_type = "application/problem+json", description = "namespace-not-found")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;
@@ -38,7 +38,7 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     call.finish_query()?;
     let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
     let body: CreateTableBody = nacre_api::from_json(&call.json_body().await?)?;
-    let settings = body.settings(None)?;
+    let settings = body.settings(call.app.node.namespace(&namespace).await?.consistency)?;
     let split_at = convert::split_points(&body.split_at, &settings.key_schema())?;
     let created = call.app.node.create_table(&namespace, &name, settings, split_at).await?;
     let status = if matches!(created, Created::New(_)) { StatusCode::CREATED } else { StatusCode::OK };
@@ -54,7 +54,8 @@ pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
     let patch = call.json_body().await?;
     // Applied to whatever the settings are when the edit is made, so that two patches at once both count.
-    let change = move |settings: &TableSettings| nacre_api::merge_patch(settings, &patch);
+    let consistency = call.app.node.namespace(&namespace).await?.consistency;
+    let change = move |settings: &TableSettings| nacre_api::merge_patch(settings, &patch, consistency);
     let info = call.app.node.update_table(&namespace, &name, change).await?.info();
     Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
 }

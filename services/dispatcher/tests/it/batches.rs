@@ -134,6 +134,17 @@ async fn values_that_do_not_fit_an_answer_are_too_large() {
     let statuses: Vec<_> =
         got["rows"].as_array().unwrap().iter().map(|row| row["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["found", "found", "found", "found", "too_large", "absent"]);
+    // More keys than are read at once: order, number and edition are one answer's all the same.
+    let keys: Vec<String> =
+        (0..1_000).map(|n| if n % 250 == 249 { "5".into() } else { format!("none{n}") }).collect();
+    let got =
+        h.post_json(&format!("{TABLE}/rows:batchGet"), serde_json::json!({"keys": keys}).to_string()).await;
+    let rows = got["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 1_000);
+    for (n, row) in rows.iter().enumerate() {
+        let expected = if n % 250 == 249 { "found" } else { "absent" };
+        assert_eq!((&row["key"], &row["status"]), (&keys[n].clone().into(), &expected.into()), "{n}");
+    }
 }
 
 #[tokio::test]
@@ -153,6 +164,12 @@ async fn a_namespace_is_read_across_tables_each_at_one_edition() {
     assert_eq!(got["rows"][2]["versions"].as_array().unwrap().len(), 2);
     assert_eq!(got["rows"][3]["status"], "absent");
     assert!(got["editions"]["u"].is_u64() && got["editions"]["t"].is_u64());
+    // One token per table, and both may come back together.
+    let answer = h.post("/v1/namespaces/default:batchGet", body.to_string()).await;
+    let tokens = header(&answer, "nacre-token").to_owned();
+    assert_eq!(tokens.split(',').count(), 2, "{tokens}");
+    let again = h.request(Method::POST, "/v1/namespaces/default:batchGet").header("nacre-token", tokens);
+    assert_eq!(again.body(body.to_string()).send().await.unwrap().status(), StatusCode::OK);
     let missing = h.post("/v1/namespaces/default:batchGet", r#"{"gets":[{"table":"zzz","key":"k"}]}"#).await;
     assert_eq!(problem(missing).await.code(), "table-not-found");
     assert!(matches!(Route::parse("/v1/namespaces/default:batchGet"), Route::NamespaceBatchGet("default")));

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use nacre_api::Problem;
@@ -10,13 +11,37 @@ use nacre_catalog::ObjectCatalog;
 use nacre_dispatcher::{Config, Server};
 use nacre_engine::{Node, NodeConfig};
 use nacre_log::{ObjectLog, ObjectLogConfig};
-use nacre_runtime::Context;
+use nacre_runtime::{Clock, Context, SystemClock};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 
 pub(crate) const TABLE: &str = "/v1/namespaces/default/tables/t";
 
+/// The system's clock, whose hands a test may put forward.
+#[derive(Debug, Default)]
+pub(crate) struct Hands {
+    clock: SystemClock,
+    ahead_micros: AtomicI64,
+}
+
+impl Hands {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.ahead_micros.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hands {
+    fn now_micros(&self) -> i64 {
+        self.clock.now_micros() + self.ahead_micros.load(Ordering::Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
 pub(crate) struct Harness {
+    pub(crate) clock: Arc<Hands>,
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) ctx: Context,
@@ -33,7 +58,8 @@ impl Harness {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let ctx = Context::for_tests(1);
+        let clock = Arc::new(Hands::default());
+        let ctx = Context::for_tests(1).with_clock(clock.clone());
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(&ctx));
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
@@ -46,7 +72,7 @@ impl Harness {
         let address = server.local_addr();
         let served = ctx.tasks.spawn("server", server.serve(ctx.tasks.shutdown_token()));
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { address, client, ctx, node, served }
+        Self { clock, address, client, ctx, node, served }
     }
 
     pub(crate) async fn create(&self, table: &str, settings: &str) -> Response {

@@ -1,7 +1,9 @@
 //! A real server on port 0 over a real node and a store in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod bad_input;
 mod batches;
+mod contract;
 mod harness;
 mod hostile;
 mod loads;

@@ -178,7 +178,7 @@ async fn a_token_lets_a_client_read_its_writes_and_anothers_is_refused() {
 async fn every_read_gives_a_token_that_a_later_read_may_bring() {
     let h = Harness::start().await;
     h.put(&format!("{TABLE}/rows/k"), "v").await;
-    for path in ["rows/k", "rows/absent", "rows/k/versions", "rows"] {
+    for path in ["rows/k", "rows/absent", "rows/k/versions", "rows/k:explain", "rows"] {
         let token = header(&h.get(&format!("{TABLE}/{path}")).await, "nacre-token").to_owned();
         let path = format!("{TABLE}/rows/k?consistency=session");
         let again = h.request(Method::GET, &path).header("nacre-token", token).send().await.unwrap();
@@ -207,4 +207,51 @@ async fn typed_keys_are_spelt_as_their_parts() {
         .post_json("/v1/namespaces/default/tables/single/rows:batchGet", r#"{"keys":["42",[42],["42"]]}"#)
         .await;
     assert!(got["rows"].as_array().unwrap().iter().all(|row| row["value"] == "v"), "{got}");
+}
+
+#[tokio::test]
+async fn versions_that_do_not_fit_an_answer_come_in_pages() {
+    let h = Harness::start().await;
+    h.create("v", r#"{"max_versions":0,"version_kind":"number"}"#).await;
+    let rows = "/v1/namespaces/default/tables/v/rows";
+    for version in 1..=9 {
+        h.put(&format!("{rows}/k?version={version}"), vec![b'x'; 1 << 20]).await;
+    }
+    for (filters, expected) in
+        [("limit=100", 9), ("limit=2", 9), ("since=3&until=8&limit=3", 6), ("as_of=4", 4)]
+    {
+        let mut seen = Vec::new();
+        let mut query = filters.to_owned();
+        loop {
+            let page = h.json(&format!("{rows}/k/versions?{query}")).await;
+            let found = page["rows"].as_array().unwrap();
+            assert!((1..=4).contains(&found.len()), "{query}: {}", found.len());
+            seen.extend(found.iter().map(|row| row["version"].as_i64().unwrap()));
+            let Some(token) = page["next_page_token"].as_str() else { break };
+            query = format!("{filters}&page_token={token}");
+        }
+        assert_eq!(seen.len(), expected, "{filters}: {seen:?}");
+        assert!(seen.windows(2).all(|pair| pair[0] == pair[1] + 1), "{filters}: {seen:?}");
+    }
+    let page = h.json(&format!("{rows}/k/versions?limit=2")).await;
+    let token = page["next_page_token"].as_str().unwrap();
+    for path in
+        [format!("other/versions?page_token={token}"), format!("k/versions?page_token={token}&since=2")]
+    {
+        let told = problem(h.get(&format!("{rows}/{path}")).await).await;
+        assert_eq!((told.status, told.code()), (422, "page-token-filters"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_read_may_say_that_a_stale_answer_will_do() {
+    let h = Harness::start().await;
+    h.row("k", "v").await;
+    for path in ["rows/k", "rows/k/versions", "rows/k:explain", "rows", "rows:get?key=k"] {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{TABLE}/{path}{sign}max_staleness_ms=60000&on_stale=serve&consistency=eventual");
+        assert_eq!(h.get(&path).await.status(), StatusCode::OK, "{path}");
+    }
+    let path = format!("{TABLE}/rows:batchGet?max_staleness_ms=0&on_stale=serve");
+    assert_eq!(h.post_json(&path, r#"{"keys":["k"]}"#).await["rows"][0]["value"], "v");
 }

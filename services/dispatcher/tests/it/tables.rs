@@ -82,3 +82,36 @@ async fn namespaces_and_tables_are_listed_in_pages() {
     assert_eq!(names(&h.json("/v1/namespaces").await, "namespaces"), ["default", "na", "nb", "nc"]);
     assert_eq!(problem(h.get("/v1/namespaces?page_token=x").await).await.code(), "page-token-invalid");
 }
+
+#[tokio::test]
+async fn a_namespace_gives_its_tables_their_consistency() {
+    let h = Harness::start().await;
+    assert_eq!(h.put("/v1/namespaces/n", r#"{"consistency":"strong"}"#).await.status(), StatusCode::CREATED);
+    let path = "/v1/namespaces/n/tables/t";
+    let made: serde_json::Value = h.put(path, "{}").await.json().await.unwrap();
+    assert_eq!(made["consistency"], "strong");
+    assert_eq!(h.put(path, "{}").await.status(), StatusCode::OK, "made again, and equal");
+    let own: serde_json::Value =
+        h.put("/v1/namespaces/n/tables/own", r#"{"consistency":"eventual"}"#).await.json().await.unwrap();
+    assert_eq!(own["consistency"], "eventual");
+    let patch = |body: &'static str| h.request(Method::PATCH, path).body(body).send();
+    patch(r#"{"consistency":"session"}"#).await.unwrap();
+    assert_eq!(h.json(path).await["consistency"], "session");
+    patch(r#"{"consistency":null}"#).await.unwrap();
+    assert_eq!(h.json(path).await["consistency"], "strong", "the namespace's again");
+}
+
+#[tokio::test]
+async fn who_names_no_key_finds_the_table_whatever_its_keys() {
+    let h = Harness::start().await;
+    let typed = r#"{"key":[{"name":"id","type":"int64"}]}"#;
+    h.create("typed", typed).await;
+    let again = h.put("/v1/namespaces/default/tables/typed", "{}").await;
+    assert_eq!(again.status(), StatusCode::OK);
+    assert_eq!(again.json::<serde_json::Value>().await.unwrap()["key"][0]["name"], "id");
+    let other = r#"{"key":[{"name":"id","type":"uuid"}]}"#;
+    for body in [other, r#"{"key":"bytes"}"#, r#"{"max_versions":2}"#] {
+        let told = problem(h.put("/v1/namespaces/default/tables/typed", body).await).await;
+        assert_eq!((told.status, told.code()), (409, "table-exists"), "{body}");
+    }
+}

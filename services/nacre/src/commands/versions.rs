@@ -19,15 +19,32 @@ pub(crate) struct Arguments {
     /// The largest version, inclusive
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
     until: Option<i64>,
-    /// At most so many
+    /// At most so many, 1000 unless said
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
 
+const DEFAULT_LIMIT: u64 = 1_000;
+
 pub(crate) async fn run(arguments: &Arguments, asker: &Asker) -> Result<()> {
-    let which = VersionsOptions { since: arguments.since, until: arguments.until, limit: arguments.limit };
-    let key = &arguments.key;
-    let page = asker.client.versions(&key.table_ref(), key.key(), &which, &arguments.read.options()).await?;
+    let (key, options) = (&arguments.key, arguments.read.options());
+    let mut left = arguments.limit.unwrap_or(DEFAULT_LIMIT);
+    let mut which = VersionsOptions {
+        since: arguments.since,
+        until: arguments.until,
+        limit: Some(left),
+        page_token: None,
+    };
+    let mut page = asker.client.versions(&key.table_ref(), key.key(), &which, &options).await?;
+    // Long values end an answer before the limit does.
+    loop {
+        left = left.saturating_sub(page.rows.len() as u64);
+        let Some(token) = page.next_page_token.take().filter(|_| left > 0) else { break };
+        (which.page_token, which.limit) = (Some(token), Some(left));
+        let next = asker.client.versions(&key.table_ref(), key.key(), &which, &options).await?;
+        page.rows.extend(next.rows);
+        page.next_page_token = next.next_page_token;
+    }
     if page.rows.is_empty() {
         return Err(Error::not_found("the key has no visible version").with_code("row-absent"));
     }
