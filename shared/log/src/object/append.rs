@@ -5,6 +5,11 @@
 //! The state of an append says who may still decide: `QUEUED` can be withdrawn by its caller (certainly not
 //! appended), `TAKEN` lies in a chunk whose outcome is open (its caller can only answer unknown), `GONE` has no caller
 //! any more and goes into no further chunk.
+//!
+//! Callers that wait for one answer before they send the next fall into two halves of their own accord: one half is in
+//! the chunk that is being put while the other half queues, and neither ever meets. So after a put that took long the
+//! driver waits a little for those that it has just answered ([`Rhythm`]): a chunk then carries all of them. One caller
+//! alone never waits, nor does anybody where puts are quick.
 
 use super::PlantedBug;
 use super::partition::Partition;
@@ -28,6 +33,27 @@ const GONE: u8 = 2;
 /// A tip that was the end this recently is built upon without looking again. Older, it may be trimmed, and a put at a
 /// trimmed name costs an unknown.
 const TIP_AGE: Duration = Duration::from_secs(1);
+
+/// A put that is quicker than this is not worth waiting for.
+const SLOW_PUT: Duration = Duration::from_millis(1);
+/// Longest wait for those that were answered a moment ago. They come back within a fraction of it or not at all.
+const MOST_GATHER: Duration = Duration::from_millis(10);
+
+/// How many records the next chunk may expect, and how long it may wait for them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Rhythm {
+    expected: usize,
+    wait: Duration,
+}
+
+impl Rhythm {
+    /// After a chunk of `answered` records whose put took `took`, while `waiting` more had come.
+    fn after(answered: usize, waiting: usize, took: Duration) -> Self {
+        // A quarter of a put: what waiting can cost is small against what it saves, half a put for half of the callers.
+        let wait = if took < SLOW_PUT { Duration::ZERO } else { (took / 4).min(MOST_GATHER) };
+        Self { expected: answered + waiting, wait }
+    }
+}
 
 /// One record that waits for its place.
 #[derive(Debug)]
@@ -232,6 +258,7 @@ impl Partition {
         let stop = this.ctx.tasks.shutdown_token();
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
         let mut losses = 0;
+        let mut rhythm = Rhythm::default();
         loop {
             if stop.is_requested() || this.queue.inner.lock().closed {
                 this.queue.inner.lock().closed = true;
@@ -245,7 +272,7 @@ impl Partition {
                 }
                 continue;
             }
-            match this.append_batch(&stop, &mut losses).await {
+            match this.append_batch(&stop, &mut losses, &mut rhythm).await {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
                     this.doubt();
@@ -266,8 +293,37 @@ impl Partition {
         }
     }
 
+    /// Waits until as many records are there as the last chunk lets expect, but not for long.
+    async fn gather(&self, rhythm: Rhythm, stop: &Shutdown) {
+        let is_enough = || {
+            let inner = self.queue.inner.lock();
+            inner.closed
+                || inner.waiting.len() >= rhythm.expected
+                || inner.bytes >= self.config.max_chunk_bytes
+        };
+        if rhythm.wait.is_zero() || is_enough() {
+            return;
+        }
+        let all_here = async {
+            while !is_enough() {
+                self.queue.arrived.notified().await;
+            }
+        };
+        tokio::select! {
+            () = all_here => {}
+            () = tokio::time::sleep(rhythm.wait) => {}
+            () = stop.requested() => {}
+        }
+    }
+
     /// One chunk from the queue to its outcome. An error leaves every record where it was: certainly not appended.
-    async fn append_batch(self: &Arc<Self>, stop: &Shutdown, losses: &mut u32) -> Result<()> {
+    async fn append_batch(
+        self: &Arc<Self>,
+        stop: &Shutdown,
+        losses: &mut u32,
+        rhythm: &mut Rhythm,
+    ) -> Result<()> {
+        self.gather(std::mem::take(rhythm), stop).await;
         self.skew.check().await?;
         let tip = match self.recent_tip(TIP_AGE) {
             Some(tip) => tip,
@@ -288,8 +344,11 @@ impl Partition {
         }
         let chunk = Arc::new(builder.finish());
         self.touch_beacon_after_a_pause();
+        let began = self.ctx.clock.monotonic();
         match self.settle(&chunk, stop).await {
             Settled::Won => {
+                let took = self.ctx.clock.monotonic().saturating_sub(began);
+                *rhythm = Rhythm::after(batch.len(), self.queue.inner.lock().waiting.len(), took);
                 // Own tails first: an acknowledged write is visible to the next read in this process.
                 *losses = 0;
                 let published = self.publish(&chunk);

@@ -1,6 +1,7 @@
 //! Single counter-examples, each by script.
 
 use crate::world::{config, context, open};
+use bytes::Bytes;
 use nacre_log::testing::{JitterStore, TestClock};
 use nacre_log::{
     AppendOutcome, Appended, EncodedRecord, Log, LogPosition, ObjectLog, ObjectLogConfig, Op, RecordBuilder,
@@ -8,8 +9,11 @@ use nacre_log::{
 };
 use nacre_runtime::{Clock, Context};
 use nacre_store::testing::{Fault, FaultyStore, Operation};
-use nacre_store::{MemoryStore, Metered, ObjectStore};
-use nacre_types::{Generation, LogIncarnation, Offset, PartitionId, TableId, WriteId};
+use nacre_store::{
+    GetOptions, MemoryStore, Metered, Object, ObjectMeta, ObjectPath, ObjectStore, ObjectTag, PutMode,
+    PutOutcome, Upload,
+};
+use nacre_types::{Generation, LogIncarnation, Offset, PartitionId, Result, TableId, WriteId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -423,4 +427,68 @@ async fn throughput_on_a_local_directory() {
     }
     let took = ctx.clock.monotonic() - begun;
     println!("{:.0} rows/s written and read in {took:?}", 640_000.0 / took.as_secs_f64());
+}
+
+/// Callers that wait for an answer before they send the next would otherwise take turns in two halves for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_were_answered_together_share_the_next_chunk() {
+    const CALLERS: u128 = 8;
+    const ROUNDS: u128 = 10;
+    let slow = Arc::new(SlowPuts(MemoryStore::new(&Context::for_tests(0))));
+    let ctx = Context::for_tests(1);
+    let log = Arc::new(open(slow, &ctx, config()));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let log = log.clone();
+            ctx.tasks.spawn("caller", async move {
+                for round in 0..ROUNDS {
+                    append(&log, 1 + caller + round * CALLERS).await;
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let end = log.end(P).await.unwrap();
+    assert_eq!(end.offset.0, (CALLERS * ROUNDS) as u64);
+    // The first chunk has whoever comes first; in halves it would be 20.
+    let chunks = end.chunk - start().chunk;
+    assert!(chunks <= 15, "{chunks} chunks");
+}
+
+/// A store in memory whose puts take as long as a sync does.
+#[derive(Debug)]
+struct SlowPuts(MemoryStore);
+
+#[async_trait::async_trait]
+impl ObjectStore for SlowPuts {
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        self.0.put(path, body, mode).await
+    }
+    async fn get(&self, path: &ObjectPath, options: GetOptions) -> Result<Object> {
+        self.0.get(path, options).await
+    }
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta> {
+        self.0.head(path).await
+    }
+    async fn list(&self, prefix: &str, after: Option<&ObjectPath>, limit: usize) -> Result<Vec<ObjectMeta>> {
+        self.0.list(prefix, after, limit).await
+    }
+    async fn delete(&self, path: &ObjectPath) -> Result<()> {
+        self.0.delete(path).await
+    }
+    async fn copy(&self, from: &ObjectPath, to: &ObjectPath, if_tag: &ObjectTag) -> Result<PutOutcome> {
+        self.0.copy(from, to, if_tag).await
+    }
+    async fn upload(&self, path: &ObjectPath) -> Result<Box<dyn Upload>> {
+        self.0.upload(path).await
+    }
+    fn local_path(&self, _: &ObjectPath) -> Option<std::path::PathBuf> {
+        None
+    }
+    async fn date_micros(&self) -> Result<i64> {
+        self.0.date_micros().await
+    }
 }
