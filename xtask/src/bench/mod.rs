@@ -67,7 +67,7 @@ fn run(peers: bool) -> Outcome {
         if !home.is_dir() {
             return Err("--peers: the folder bench-peers is not part of this checkout yet".into());
         }
-        process::run(process::cargo(&["bench", "--locked"]).current_dir(home), LIMIT)?;
+        process::run(process::cargo(&["run", "--release", "--locked"]).current_dir(home), LIMIT)?;
     }
     Ok(())
 }
