@@ -23,6 +23,7 @@ use nacre_segment::{Block, SegmentIndex};
 use nacre_types::{Error, Result, SegmentId};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tier::{Disk, Tier};
 
 /// The smallest disk that a cache takes, in bytes.
@@ -54,14 +55,14 @@ pub struct DiskConfig {
 
 /// A block that is held by the cache; it stays alive while this does.
 pub type CachedBlock = Cached<Block>;
-/// An index that is held by the cache; it stays alive while this does.
-pub type CachedIndex = Cached<SegmentIndex>;
+/// An index. The cache counts its bytes while it holds it; one that was evicted lives on only with its readers.
+pub type CachedIndex = Arc<SegmentIndex>;
 
 /// The blocks and indexes that a process holds.
 #[derive(Debug)]
 pub struct BlockCache {
     blocks: Tier<Block>,
-    indexes: Tier<SegmentIndex>,
+    indexes: Tier<Arc<SegmentIndex>>,
 }
 
 impl BlockCache {
@@ -128,7 +129,7 @@ impl BlockCache {
     /// The index of a segment, if memory holds it.
     #[inline]
     pub fn index_cached(&self, segment: SegmentId) -> Option<CachedIndex> {
-        self.indexes.get(BlockKey { segment, block: 0 })
+        self.indexes.get(BlockKey { segment, block: 0 }).map(|held| Arc::clone(&held))
     }
 
     /// The index of a segment, as [`BlockCache::get_or_fetch`] gets a block.
@@ -140,12 +141,14 @@ impl BlockCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<SegmentIndex>>,
     {
-        self.indexes.get_or_fetch(BlockKey { segment, block: 0 }, fetch).await
+        let fetch = || async { fetch().await.map(Arc::new) };
+        let (held, source) = self.indexes.get_or_fetch(BlockKey { segment, block: 0 }, fetch).await?;
+        Ok((Arc::clone(&held), source))
     }
 
     /// Puts an index in, for example of a segment that was just written.
     pub fn insert_index(&self, segment: SegmentId, index: SegmentIndex) -> CachedIndex {
-        self.indexes.insert(BlockKey { segment, block: 0 }, index)
+        Arc::clone(&self.indexes.insert(BlockKey { segment, block: 0 }, Arc::new(index)))
     }
 
     /// What was found where, what it occupies and what the disk dropped.

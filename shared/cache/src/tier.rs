@@ -14,6 +14,7 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of bookkeeping that an entry costs besides its value.
@@ -62,7 +63,8 @@ impl Value for Block {
     }
 }
 
-impl Value for SegmentIndex {
+/// Shared, so that one who reads it again and again may hold a weak handle of it.
+impl Value for Arc<SegmentIndex> {
     fn weight(&self) -> usize {
         self.heap_bytes()
     }
@@ -70,7 +72,7 @@ impl Value for SegmentIndex {
         self.encode()
     }
     fn from_disk(bytes: Bytes) -> Result<Self> {
-        Self::decode(bytes)
+        SegmentIndex::decode(bytes).map(Self::new)
     }
 }
 

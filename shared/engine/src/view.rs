@@ -8,8 +8,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapWeak;
+use bytes::Bytes;
 use nacre_manifest::{EditionFilter, Manifest, Unrestorable};
-use nacre_types::{Error, Generation, LoadId, Offset, PartitionId, Place, Result, Seq, TableSettings};
+use nacre_segment::SegmentIndex;
+use nacre_types::{
+    Error, Generation, LoadId, Offset, PartitionId, Place, Result, SegmentId, Seq, TableSettings,
+};
 use smallvec::SmallVec;
 
 use crate::rows::{Expiry, Floor, Floors};
@@ -22,6 +27,8 @@ pub(crate) struct View {
     pub(crate) settings: Arc<TableSettings>,
     /// The table as it is.
     pub(crate) lens: Arc<Lens>,
+    /// The segments that count for `lens`, where they are few.
+    pub(crate) few: Option<Arc<[Few]>>,
     pub(crate) expiry: Expiry,
     pub(crate) tails: SmallVec<[PartitionTail; 1]>,
 }
@@ -31,6 +38,55 @@ pub(crate) struct View {
 pub(crate) struct Lens {
     pub(crate) filter: EditionFilter,
     pub(crate) floors: Floors,
+}
+
+/// With at most this many segments a get looks at all of them, which is faster than a walk down the manifest's tree
+/// that unpacks what it meets.
+const FEW: u64 = 24;
+
+/// What a get needs to know of a segment before it looks into it.
+pub(crate) struct Few {
+    pub(crate) id: SegmentId,
+    /// The place of rows that have none of their own.
+    pub(crate) base: Place,
+    pub(crate) max_version: i64,
+    min_key: Bytes,
+    max_key: Bytes,
+    /// Where the index was, if it still is in memory. Weak: what may stay is for the cache to say.
+    pub(crate) index: ArcSwapWeak<SegmentIndex>,
+}
+
+impl std::fmt::Debug for Few {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Few").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Few {
+    /// The segments that count, if they are few, newest versions first.
+    fn of(manifest: &Manifest, lens: &Lens) -> Option<Arc<[Self]>> {
+        if manifest.segment_count() > FEW {
+            return None;
+        }
+        let counted = manifest.segments().filter_map(|segment| {
+            lens.filter.base_place(&segment).map(|base| Self {
+                id: segment.id(),
+                base,
+                max_version: segment.max_version(),
+                min_key: segment.min_key(),
+                max_key: segment.max_key(),
+                index: ArcSwapWeak::default(),
+            })
+        });
+        let mut few: Vec<Self> = counted.collect();
+        few.sort_by_key(|segment| (std::cmp::Reverse(segment.max_version), segment.id));
+        Some(few.into())
+    }
+
+    /// Whether its key range holds `key`.
+    pub(crate) fn reaches(&self, key: &[u8]) -> bool {
+        key >= self.min_key && key <= self.max_key
+    }
 }
 
 impl Lens {
@@ -85,6 +141,7 @@ pub(crate) struct Live {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) settings: Arc<TableSettings>,
     pub(crate) lens: Arc<Lens>,
+    few: Option<Arc<[Few]>>,
     pub(crate) tails: Vec<(PartitionId, Vec<Arc<MemTable>>)>,
 }
 
@@ -93,7 +150,8 @@ impl Live {
     pub(crate) fn new(manifest: Manifest) -> Self {
         let settings = Arc::new(manifest.settings().clone());
         let lens = Arc::new(Lens::of(manifest.current().clone()));
-        Self { manifest: Arc::new(manifest), settings, lens, tails: Vec::new() }
+        let few = Few::of(&manifest, &lens);
+        Self { manifest: Arc::new(manifest), settings, lens, few, tails: Vec::new() }
     }
 
     /// Takes a newer manifest and lets go of the memtables that it covers.
@@ -102,6 +160,7 @@ impl Live {
             self.settings = Arc::new(manifest.settings().clone());
         }
         self.lens = Arc::new(Lens::of(manifest.current().clone()));
+        self.few = Few::of(&manifest, &self.lens);
         self.manifest = manifest;
         self.drop_covered();
     }
@@ -149,6 +208,7 @@ impl Live {
         let settings = self.manifest.settings();
         View {
             lens: self.lens.clone(),
+            few: self.few.clone(),
             expiry: Expiry::of(settings, self.manifest.expired_below()),
             settings: self.settings.clone(),
             manifest: self.manifest.clone(),

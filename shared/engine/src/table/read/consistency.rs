@@ -14,7 +14,19 @@ use nacre_types::{Consistency, Error, PartitionId, Result};
 use smallvec::SmallVec;
 
 use super::super::Table;
+use crate::view::View;
 use crate::{ReadOptions, SessionToken};
+
+/// Whether a read with these options may use this view without waiting for anything.
+pub(super) fn is_fresh_enough(view: &View, options: &ReadOptions) -> bool {
+    options.session.is_none()
+        && match options.consistency.unwrap_or(view.settings.consistency) {
+            Consistency::Eventual => options.max_staleness.is_none(),
+            // Without a token there is nothing to have seen.
+            Consistency::Session => true,
+            Consistency::Strong => false,
+        }
+}
 
 impl Table {
     /// Returns when a read with these options may use the current view.

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use hashbrown::HashSet;
 use nacre_cache::{CachedBlock, CachedIndex};
-use nacre_manifest::{Location, SegmentRef, segment_path};
+use nacre_manifest::{Location, Manifest, SegmentRef, segment_path};
 use nacre_segment::{SegmentIndex, decode_block};
 use nacre_store::{GetOptions, ObjectPath, ObjectTag};
-use nacre_types::{Error, ErrorKind, Result, TableId};
+use nacre_types::{Error, ErrorKind, Result, SegmentId, TableId};
 
+use super::at_hand::{AtHand, Fetched, Lack};
 use crate::segment_rows::{Ahead, read_ahead};
 use crate::shared::Shared;
 use crate::{Receipt, Source};
@@ -15,6 +18,8 @@ use crate::{Receipt, Source};
 /// How far a scan reads ahead at once: about a row group of the native layout, several of small ones.
 const AHEAD_BLOCKS: u32 = 40;
 const AHEAD_BYTES: u64 = 512 << 10;
+/// How much one request has under way at once.
+const FETCHES_AT_ONCE: usize = 64;
 
 /// Reads of one request go through one of these: it knows the table and keeps the receipt.
 pub(crate) struct Fetcher<'a> {
@@ -24,6 +29,57 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
+    /// Asks `attempt` until nothing is lacking, and fetches what is, in between.
+    ///
+    /// # Errors
+    /// Those of [`Fetcher::index`] and [`Fetcher::block`].
+    pub(super) async fn until_answered<T>(
+        &mut self,
+        manifest: &Manifest,
+        mut attempt: impl FnMut(&mut AtHand<'_>) -> Option<T>,
+    ) -> Result<T> {
+        let mut fetched = Fetched::default();
+        loop {
+            let mut at_hand = AtHand::new(&self.shared.cache, Some(&fetched));
+            let answer = attempt(&mut at_hand);
+            self.receipt.source = self.receipt.source.max(at_hand.source);
+            self.receipt.segments += at_hand.segments;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+            let lacks = at_hand.lacks;
+            self.fetch(manifest, lacks, &mut fetched).await?;
+        }
+    }
+
+    /// Fetches what is lacking, side by side.
+    async fn fetch(
+        &mut self,
+        manifest: &Manifest,
+        lacks: impl IntoIterator<Item = Lack>,
+        fetched: &mut Fetched,
+    ) -> Result<()> {
+        let (shared, table) = (self.shared, self.table);
+        let mut seen = HashSet::new();
+        let mut waiting = lacks.into_iter().filter(|lack| seen.insert(lack.key()));
+        let mut under_way: FuturesUnordered<_> = waiting
+            .by_ref()
+            .take(FETCHES_AT_ONCE)
+            .map(|lack| fetch_one(shared, table, manifest, lack))
+            .collect();
+        while let Some(one) = under_way.next().await {
+            let (key, held, receipt) = one?;
+            self.receipt.add(&receipt);
+            match (key, held) {
+                ((segment, Some(number)), Held::Block(block)) => fetched.keep_block(segment, number, block),
+                ((segment, _), Held::Index(index)) => fetched.keep_index(segment, index),
+                ((_, None), Held::Block(_)) => {}
+            }
+            under_way.extend(waiting.next().map(|lack| fetch_one(shared, table, manifest, lack)));
+        }
+        Ok(())
+    }
+
     /// The index of a segment.
     ///
     /// # Errors
@@ -149,6 +205,29 @@ impl Fetcher<'_> {
         };
         self.receipt.source = self.receipt.source.max(source);
     }
+}
+
+enum Held {
+    Index(CachedIndex),
+    Block(CachedBlock),
+}
+
+async fn fetch_one(
+    shared: &Arc<Shared>,
+    table: TableId,
+    manifest: &Manifest,
+    lack: Lack,
+) -> Result<((SegmentId, Option<u32>), Held, Receipt)> {
+    let mut fetcher = Fetcher { shared, table, receipt: Receipt::default() };
+    let key = lack.key();
+    let segment = manifest
+        .segment_ref(key.0)
+        .ok_or_else(|| Error::internal(format!("segment {} is not in the view it was found in", key.0)))?;
+    let held = match &lack {
+        Lack::Index(_) => Held::Index(fetcher.index(&segment).await?),
+        Lack::Block(_, index, number) => Held::Block(fetcher.block(&segment, index, *number).await?),
+    };
+    Ok((key, held, fetcher.receipt))
 }
 
 async fn get_range(

@@ -1,34 +1,47 @@
 //! Get: the first visible row of one key.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use nacre_cache::CachedBlock;
-use nacre_manifest::SegmentRef;
 use nacre_segment::{Block, key_hash};
-use nacre_types::{Place, Result};
+use nacre_types::{Place, SegmentId};
 use smallvec::SmallVec;
 
-use super::fetch::Fetcher;
+use super::at_hand::AtHand;
 use crate::rows::visible::{self, Candidate, Rules};
 use crate::tail::memtable::TailRow;
-use crate::view::{Lens, View};
-use crate::{Absence, Found, Lookup, Source};
+use crate::view::{Few, Lens, View};
+use crate::{Absence, Found, Lookup};
 
-/// Segments that hold a key's range, with the place of rows that have none of their own, newest versions first.
-pub(super) type Consulted<'v> = SmallVec<[(SegmentRef<'v>, Place); 12]>;
+/// A segment whose key range holds the key.
+#[derive(Clone, Copy)]
+struct Consulted<'v> {
+    id: SegmentId,
+    /// The place of rows that have none of their own.
+    base: Place,
+    max_version: i64,
+    few: Option<&'v Few>,
+}
 
-/// The segments that count under `lens` and whose key range holds `key`.
-pub(super) fn consulted<'v>(view: &'v View, lens: &Lens, key: &'v [u8]) -> Consulted<'v> {
-    let mut segments: Consulted<'v> = view
-        .manifest
-        .segments_for_key(key)
-        .filter_map(|segment| lens.filter.base_place(&segment).map(|base| (segment, base)))
-        .collect();
-    if segments.len() > 1 {
-        // Equal versions keep a fixed order: rows that tie to the last rank as their segments stand here.
-        segments
-            .sort_by(|a, b| b.0.max_version().cmp(&a.0.max_version()).then_with(|| a.0.id().cmp(&b.0.id())));
+/// The segments that count under `lens` and whose key range holds `key`, newest versions first.
+fn consulted<'v>(view: &'v View, lens: &Lens, key: &[u8], found: &mut SmallVec<[Consulted<'v>; 12]>) {
+    if let Some(few) = view.few.as_deref().filter(|_| std::ptr::eq(lens, &*view.lens)) {
+        for segment in few.iter().filter(|segment| segment.reaches(key)) {
+            let Few { id, base, max_version, .. } = *segment;
+            found.push(Consulted { id, base, max_version, few: Some(segment) });
+        }
+        return;
     }
-    segments
+    for segment in view.manifest.segments_for_key(key) {
+        if let Some(base) = lens.filter.base_place(&segment) {
+            found.push(Consulted { id: segment.id(), base, max_version: segment.max_version(), few: None });
+        }
+    }
+    if found.len() > 1 {
+        // Equal versions keep a fixed order: rows that tie to the last rank as their segments stand here.
+        found.sort_unstable_by_key(|segment| (Reverse(segment.max_version), segment.id));
+    }
 }
 
 /// Where a candidate's value is.
@@ -38,14 +51,15 @@ enum Held {
 }
 
 /// The highest-ranked row above every floor: for `as_of = ∞` it alone decides, and whatever cannot outrank it is not
-/// read.
-pub(super) async fn top(
-    fetcher: &mut Fetcher<'_>,
+/// read. `None` where something is lacking: all indexes that are, or the next block.
+pub(super) fn top(
+    at_hand: &mut AtHand<'_>,
     view: &View,
     lens: &Lens,
     key: &[u8],
     now: i64,
-) -> Result<Lookup> {
+) -> Option<Lookup> {
+    let lacked = at_hand.lacks.len();
     let mut best: Option<(i64, Place, u32, Held)> = None;
     for tail in &view.tails {
         for memtable in tail.memtables.iter().rev() {
@@ -64,44 +78,48 @@ pub(super) async fn top(
         }
     }
     if best.is_some() {
-        fetcher.receipt.source = Source::Tail;
+        at_hand.saw_tail();
     }
-    let segments = consulted(view, lens, key);
+    let mut segments = SmallVec::new();
+    consulted(view, lens, key, &mut segments);
     let hash = if segments.is_empty() { 0 } else { key_hash(key) };
-    for (segment, base) in &segments {
-        if best.as_ref().is_some_and(|held| segment.max_version() < held.0) {
+    for segment in &segments {
+        if best.as_ref().is_some_and(|held| segment.max_version < held.0) {
             break;
         }
-        let index = fetcher.index(segment).await?;
-        if !index.may_contain(hash) {
+        let Some(index) = at_hand.index(segment.id, segment.few, hash) else { continue };
+        // One index more costs little; a block behind a segment that was not looked into may not be needed.
+        if at_hand.lacks.len() > lacked || !index.may_contain(hash) {
             continue;
         }
-        fetcher.receipt.segments += 1;
+        at_hand.segments += 1;
         'blocks: for number in index.blocks_of(key) {
-            let block = fetcher.block(segment, &index, number).await?;
+            let block = at_hand.block(segment.id, &index, number)?;
             for at in block.find(key) {
-                let row = block.row(at);
-                let place = row.place.unwrap_or(*base);
-                if lens.floors.hide(row.version, place) {
+                let (version, place) = (block.version(at), block.place(at).unwrap_or(segment.base));
+                if lens.floors.hide(version, place) {
                     continue;
                 }
-                if best.as_ref().is_none_or(|held| (held.0, held.1) < (row.version, place)) {
-                    best = Some((row.version, place, 0, Held::Block(block.clone(), at)));
+                if best.as_ref().is_none_or(|held| (held.0, held.1) < (version, place)) {
+                    best = Some((version, place, 0, Held::Block(block, at)));
                 }
                 break 'blocks;
             }
         }
     }
-    let Some((version, _, _, held)) = best else { return Ok(Lookup::Absent(Absence::Row)) };
+    if at_hand.lacks.len() > lacked {
+        return None;
+    }
+    let Some((version, _, _, held)) = best else { return Some(Lookup::Absent(Absence::Row)) };
     let (own, value) = match held {
         Held::Tail(row) => (row.expires_at, row.value),
-        Held::Block(block, at) => (block.row(at).expires_at, block.value_bytes(at)),
+        Held::Block(block, at) => (block.expires_at(at), block.value_bytes(at)),
     };
-    let Some(value) = value else { return Ok(Lookup::Absent(Absence::Tombstone)) };
+    let Some(value) = value else { return Some(Lookup::Absent(Absence::Tombstone)) };
     if view.expiry.is_expired(version, own, now) {
-        return Ok(Lookup::Absent(Absence::Expired));
+        return Some(Lookup::Absent(Absence::Expired));
     }
-    Ok(Lookup::Found(Found { version, value, expires_at: view.expiry.expires_at(version, own) }))
+    Some(Lookup::Found(Found { version, value, expires_at: view.expiry.expires_at(version, own) }))
 }
 
 /// Every row of a key, wherever it lies.
@@ -169,14 +187,15 @@ impl Gathered {
 }
 
 /// Gathers every row of `key`, in falling rank. `visit` is told where each lies, in the order in which they are
-/// gathered.
-pub(super) async fn gather(
-    fetcher: &mut Fetcher<'_>,
+/// gathered. `None` where something is lacking: all that is known to be.
+pub(super) fn gather(
+    at_hand: &mut AtHand<'_>,
     view: &View,
     lens: &Lens,
     key: &[u8],
-    mut visit: impl FnMut(Lies<'_>) + Send,
-) -> Result<Gathered> {
+    mut visit: impl FnMut(Lies<'_>),
+) -> Option<Gathered> {
+    let lacked = at_hand.lacks.len();
     let mut gathered = Gathered::new();
     let mut rows = Vec::new();
     for tail in &view.tails {
@@ -184,33 +203,35 @@ pub(super) async fn gather(
             memtable.rows_of(key, tail.covered, &mut rows);
         }
         for row in rows.drain(..) {
-            fetcher.receipt.source = fetcher.receipt.source.max(Source::Tail);
+            at_hand.saw_tail();
             visit(Lies::Tail(tail.partition, &row));
             gathered.push_tail(row);
         }
     }
     let hash = key_hash(key);
-    for (segment, base) in consulted(view, lens, key) {
-        let index = fetcher.index(&segment).await?;
+    let mut segments = SmallVec::new();
+    consulted(view, lens, key, &mut segments);
+    for Consulted { id, base, few, .. } in segments {
+        let Some(index) = at_hand.index(id, few, hash) else { continue };
         if !index.may_contain(hash) {
             continue;
         }
-        fetcher.receipt.segments += 1;
+        at_hand.segments += 1;
         for number in index.blocks_of(key) {
-            let block = fetcher.block(&segment, &index, number).await?;
+            let Some(block) = at_hand.block(id, &index, number) else { continue };
             for at in block.find(key) {
-                visit(Lies::Segment(&segment, number));
+                visit(Lies::Segment(id, number));
                 gathered.push_block(&block, at, base);
             }
         }
     }
-    Ok(gathered)
+    (at_hand.lacks.len() == lacked).then_some(gathered)
 }
 
 /// Where a gathered row lies.
 pub(super) enum Lies<'a> {
     Tail(nacre_types::PartitionId, &'a TailRow),
-    Segment(&'a SegmentRef<'a>, u32),
+    Segment(SegmentId, u32),
 }
 
 /// The rules of a read of `view` through `lens`.

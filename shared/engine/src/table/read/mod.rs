@@ -4,6 +4,7 @@
 //! segment that is gone means that the manifest is old: the table log is read again and the read begins anew, a few
 //! times; never is it an absence.
 
+mod at_hand;
 mod consistency;
 mod fetch;
 mod get;
@@ -11,7 +12,8 @@ mod scan;
 
 use std::sync::Arc;
 
-use nacre_types::{Error, Key, Result};
+use nacre_manifest::Manifest;
+use nacre_types::{Error, Key, Offset, Origin, Result};
 
 use super::Table;
 use crate::rows::visible::{self, Step, Walk};
@@ -19,6 +21,8 @@ use crate::view::{Lens, View};
 use crate::{
     ExplainedRow, Explanation, Found, Lookup, ReadOptions, Receipt, RowPlace, ScanPage, ScanRequest,
 };
+use at_hand::AtHand;
+use consistency::is_fresh_enough;
 use fetch::Fetcher;
 use get::{Lies, gather, rules};
 
@@ -56,14 +60,47 @@ impl Table {
     /// store does not answer; `Corrupt`.
     pub async fn get(self: &Arc<Self>, key: &[u8], options: &ReadOptions) -> Result<(Lookup, Receipt)> {
         Key::check(key)?;
-        self.reach(options, Some(key)).await?;
         self.shared.metrics.gets.inc();
-        read!(self, options, |view, lens, fetcher| self
-            .lookup(&view, &lens, &mut fetcher, key, options)
+        match self.get_at_hand(key, options) {
+            Some(answer) => Ok(answer),
+            // In a future of its own, so that the one of a warm read stays small.
+            None => Box::pin(self.get_by_fetching(key, options)).await,
+        }
+    }
+
+    /// The answer to a get that need not wait for anything: neither for freshness nor for a block.
+    fn get_at_hand(&self, key: &[u8], options: &ReadOptions) -> Option<(Lookup, Receipt)> {
+        let view = self.view.load();
+        if options.edition.is_some() || options.preview.is_some() || !is_fresh_enough(&view, options) {
+            return None;
+        }
+        let began = self.shared.ctx.clock.monotonic();
+        let mut at_hand = AtHand::new(&self.shared.cache, None);
+        let lookup = lookup(&mut at_hand, &view, &view.lens, key, options)?;
+        let took = self.shared.ctx.clock.monotonic().saturating_sub(began);
+        let receipt = Receipt {
+            source: at_hand.source,
+            segments: at_hand.segments,
+            edition: view.lens.filter.edition(),
+            node_nanos: took.as_nanos() as u64,
+            ..Receipt::default()
+        };
+        Some((lookup, receipt))
+    }
+
+    async fn get_by_fetching(
+        self: &Arc<Self>,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<(Lookup, Receipt)> {
+        self.reach(options, Some(key)).await?;
+        read!(self, options, |view, lens, fetcher| fetcher
+            .until_answered(&view.manifest, |at_hand| lookup(at_hand, &view, &lens, key, options))
             .await)
     }
 
-    /// [`Table::get`] of each key, in their order, all from one view.
+    /// [`Table::get`] of each key, in their order, all from one view. What is to be fetched for them is fetched
+    /// together.
     ///
     /// # Errors
     /// Those of [`Table::get`], for any of the keys.
@@ -75,34 +112,18 @@ impl Table {
         self.reach(options, None).await?;
         self.shared.metrics.gets.inc_by(keys.len() as u64);
         read!(self, options, |view, lens, fetcher| {
-            let mut lookups = Vec::with_capacity(keys.len());
-            let mut failed = None;
-            for key in keys {
-                match self.lookup(&view, &lens, &mut fetcher, key, options).await {
-                    Ok(lookup) => lookups.push(lookup),
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
+            let mut lookups: Vec<Option<Lookup>> = vec![None; keys.len()];
+            fetcher
+                .until_answered(&view.manifest, |at_hand| {
+                    for (key, answer) in keys.iter().zip(&mut lookups).filter(|(_, answer)| answer.is_none())
+                    {
+                        *answer = lookup(at_hand, &view, &lens, key, options);
                     }
-                }
-            }
-            failed.map_or(Ok(lookups), Err)
+                    at_hand.lacks.is_empty().then_some(())
+                })
+                .await
+                .map(|()| lookups.into_iter().flatten().collect())
         })
-    }
-
-    async fn lookup(
-        &self,
-        view: &View,
-        lens: &Lens,
-        fetcher: &mut Fetcher<'_>,
-        key: &[u8],
-        options: &ReadOptions,
-    ) -> Result<Lookup> {
-        if options.as_of == i64::MAX {
-            return get::top(fetcher, view, lens, key, options.now_micros).await;
-        }
-        let mut gathered = gather(fetcher, view, lens, key, |_| ()).await?;
-        Ok(gathered.lookup(rules(view, lens, options.now_micros), options.as_of))
     }
 
     /// The visible rows of `key` with versions from `since` to `until`, both inclusive, newest first.
@@ -121,7 +142,10 @@ impl Table {
         self.reach(options, Some(key)).await?;
         let until = until.min(options.as_of);
         read!(self, options, |view, lens, fetcher| {
-            gather(&mut fetcher, &view, &lens, key, |_| ()).await.map(|mut gathered| {
+            let gathered = fetcher
+                .until_answered(&view.manifest, |at_hand| gather(at_hand, &view, &lens, key, |_| ()))
+                .await;
+            gathered.map(|mut gathered| {
                 visible::sort(&mut gathered.candidates);
                 visible::versions(
                     &gathered.candidates,
@@ -168,26 +192,16 @@ impl Table {
         let answer: Result<((Vec<ExplainedRow>, nacre_types::Seq), Receipt)> =
             read!(self, options, |view, lens, fetcher| {
                 let manifest = view.manifest.seq();
-                let mut places = Vec::new();
-                let gathered = gather(&mut fetcher, &view, &lens, key, |lies| {
-                    places.push(match lies {
-                        Lies::Tail(partition, row) => match row.rank.place.origin() {
-                            nacre_types::Origin::Streamed(_, offset) => {
-                                RowPlace::Tail { partition, offset, index: row.rank.index }
-                            }
-                            nacre_types::Origin::Loaded(_) => RowPlace::Tail {
-                                partition,
-                                offset: nacre_types::Offset(0),
-                                index: row.rank.index,
-                            },
-                        },
-                        Lies::Segment(segment, block) => {
-                            RowPlace::Segment { segment: segment.id(), block, load: segment.layer().load() }
-                        }
-                    });
-                })
-                .await;
-                gathered.map(|gathered| {
+                let answered = fetcher
+                    .until_answered(&view.manifest, |at_hand| {
+                        let mut places = Vec::new();
+                        gather(at_hand, &view, &lens, key, |lies| {
+                            places.push(row_place(&view.manifest, &lies))
+                        })
+                        .map(|gathered| (gathered, places))
+                    })
+                    .await;
+                answered.map(|(gathered, places)| {
                     (explain_rows(gathered, places, rules(&view, &lens, options.now_micros)), manifest)
                 })
             });
@@ -203,6 +217,44 @@ impl Table {
         *attempt += 1;
         self.shared.metrics.segment_gone.inc();
         self.refresh().await
+    }
+}
+
+/// One get over what is at hand; `None` where something is lacking.
+fn lookup(
+    at_hand: &mut AtHand<'_>,
+    view: &View,
+    lens: &Lens,
+    key: &[u8],
+    options: &ReadOptions,
+) -> Option<Lookup> {
+    let counted = at_hand.segments;
+    let answer = if options.as_of == i64::MAX {
+        get::top(at_hand, view, lens, key, options.now_micros)
+    } else {
+        gather(at_hand, view, lens, key, |_| ())
+            .map(|mut gathered| gathered.lookup(rules(view, lens, options.now_micros), options.as_of))
+    };
+    if answer.is_none() {
+        // It will be asked again, and counted then.
+        at_hand.segments = counted;
+    }
+    answer
+}
+
+fn row_place(manifest: &Manifest, lies: &Lies<'_>) -> RowPlace {
+    match lies {
+        Lies::Tail(partition, row) => {
+            let offset = match row.rank.place.origin() {
+                Origin::Streamed(_, offset) => offset,
+                Origin::Loaded(_) => Offset(0),
+            };
+            RowPlace::Tail { partition: *partition, offset, index: row.rank.index }
+        }
+        Lies::Segment(segment, block) => {
+            let load = manifest.segment_ref(*segment).and_then(|segment| segment.layer().load());
+            RowPlace::Segment { segment: *segment, block: *block, load }
+        }
     }
 }
 

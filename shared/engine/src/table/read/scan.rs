@@ -1,9 +1,11 @@
 //! Scan: a page of visible rows in key order, forwards or backwards.
 //!
-//! Every source (memtable, segment) has a cursor that stands at a key. A step takes the first key in the direction of
-//! the scan, gathers its rows from every cursor that stands there, and lets the rules decide. There are few sources
-//! (compaction sees to it), so the first key is found by looking at all of them.
+//! Every source (memtable, segment) has a cursor that stands at a key. Cursors are kept in the order in which their keys
+//! come, the next one last. A step gathers the rows of that key from the cursors at the end, moves those on, and lets the
+//! rules decide. A cursor that moved is compared with its neighbour first: where one large source lies below small ones,
+//! as it mostly does, it stays where it is, and a row costs one comparison however many sources there are.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use super::fetch::Fetcher;
 use super::get::{Gathered, rules};
 use crate::tail::memtable::{MemTable, TailRow};
 use crate::view::{Lens, View};
-use crate::{Lookup, ReadOptions, ScanPage, ScanRequest, Source};
+use crate::{Lookup, ReadOptions, ScanPage, ScanRequest};
 
 /// Keys taken from a memtable at once.
 const MEMTABLE_PAGE: usize = 256;
@@ -33,39 +35,41 @@ pub(super) async fn page(
         return Ok(page);
     }
     let mut cursors = Vec::new();
+    let mut add = |source| cursors.push(Box::new(Cursor { ordinal: cursors.len(), source }));
     for tail in &view.tails {
         for memtable in &tail.memtables {
-            cursors.push(Cursor::Memory(MemoryCursor::new(memtable.clone(), tail.covered, request)));
+            add(Source::Memory(MemoryCursor::new(memtable.clone(), tail.covered, request)));
         }
     }
-    if !cursors.is_empty() {
-        fetcher.receipt.source = Source::Tail;
+    if !view.tails.is_empty() {
+        fetcher.receipt.source = crate::Source::Tail;
     }
     for segment in view.manifest.segments_overlapping(&request.range) {
         if let Some(base) = lens.filter.base_place(&segment) {
-            cursors.push(Cursor::Segment(SegmentCursor::new(fetcher, segment, base, request).await?));
+            add(Source::Segment(SegmentCursor::new(fetcher, segment, base, request).await?));
         }
     }
     cursors.retain(|cursor| cursor.key().is_some());
+    cursors.sort_by(|a, b| a.compare(b, request.reverse));
     let rules = rules(view, lens, options.now_micros);
     let mut gathered = Gathered::new();
     let mut bytes = 0;
     let mut last: Option<Bytes> = None;
-    while let Some(key) = first_key(&cursors, request.reverse) {
+    while let Some(key) = cursors.last().map(|cursor| cursor.key_bytes()) {
         if page.rows.len() >= request.max_rows || (bytes >= request.max_bytes && !page.rows.is_empty()) {
             page.next = if request.reverse { last } else { Some(key) };
             return Ok(page);
         }
         gathered.clear();
-        for cursor in &mut cursors {
+        while let Some(cursor) = cursors.last_mut().filter(|cursor| cursor.key() == Some(&key[..])) {
             while cursor.key().is_some_and(|held| held == &key[..]) {
                 cursor.take(&mut gathered);
                 cursor.advance(fetcher, request).await?;
             }
+            settle(&mut cursors, request.reverse);
         }
-        cursors.retain(|cursor| cursor.key().is_some());
         if request.reverse {
-            // Rows of a segment were met in rising rank; those that tie to the last must keep the file's order.
+            // All were met against their order.
             gathered.candidates.reverse();
         }
         if let Lookup::Found(mut found) = gathered.lookup(rules, options.as_of) {
@@ -84,51 +88,67 @@ pub(super) async fn page(
     Ok(page)
 }
 
-fn first_key(cursors: &[Cursor<'_>], reverse: bool) -> Option<Bytes> {
-    let mut first: Option<(&Cursor<'_>, &[u8])> = None;
-    for cursor in cursors {
-        let Some(key) = cursor.key() else { continue };
-        let is_first = first.is_none_or(|(_, held)| if reverse { key > held } else { key < held });
-        if is_first {
-            first = Some((cursor, key));
-        }
+/// Puts the last cursor, which has moved, where it belongs, or takes it out if it stands nowhere any more.
+fn settle(cursors: &mut Vec<Box<Cursor<'_>>>, reverse: bool) {
+    let Some((moved, others)) = cursors.split_last() else { return };
+    if moved.key().is_none() {
+        cursors.pop();
+        return;
     }
-    first.map(|(cursor, _)| cursor.key_bytes())
+    if others.last().is_none_or(|next| next.compare(moved, reverse) == Ordering::Less) {
+        return;
+    }
+    let at = others.partition_point(|other| other.compare(moved, reverse) == Ordering::Less);
+    if let Some(behind) = cursors.get_mut(at..) {
+        behind.rotate_right(1);
+    }
 }
 
-#[allow(clippy::large_enum_variant, reason = "a handful per scan")]
-enum Cursor<'v> {
+struct Cursor<'v> {
+    /// Tells sources with equal keys apart, so that rows that tie to the last keep one order.
+    ordinal: usize,
+    source: Source<'v>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "in a box, a handful per scan")]
+enum Source<'v> {
     Memory(MemoryCursor),
     Segment(SegmentCursor<'v>),
 }
 
 impl Cursor<'_> {
+    /// `Less` = comes later in the scan.
+    fn compare(&self, other: &Self, reverse: bool) -> Ordering {
+        let rising = (self.key(), self.ordinal).cmp(&(other.key(), other.ordinal));
+        if reverse { rising } else { rising.reverse() }
+    }
+
     fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Memory(cursor) => cursor.rows.get(cursor.at).map(|(key, _)| &key[..]),
-            Self::Segment(cursor) => cursor.stands.as_ref().map(|(block, at)| block.key(*at)),
+        match &self.source {
+            Source::Memory(cursor) => cursor.rows.get(cursor.at).map(|(key, _)| &key[..]),
+            Source::Segment(cursor) => cursor.stands.as_ref().map(|(block, at)| block.key(*at)),
         }
     }
 
     fn key_bytes(&self) -> Bytes {
-        match self {
-            Self::Memory(cursor) => {
+        match &self.source {
+            Source::Memory(cursor) => {
                 cursor.rows.get(cursor.at).map(|(key, _)| key.clone()).unwrap_or_default()
             }
-            Self::Segment(cursor) => {
+            Source::Segment(cursor) => {
                 cursor.stands.as_ref().map(|(block, at)| block.key_bytes(*at)).unwrap_or_default()
             }
         }
     }
 
     fn take(&self, gathered: &mut Gathered) {
-        match self {
-            Self::Memory(cursor) => {
+        match &self.source {
+            Source::Memory(cursor) => {
                 if let Some((_, row)) = cursor.rows.get(cursor.at) {
                     gathered.push_tail(row.clone());
                 }
             }
-            Self::Segment(cursor) => {
+            Source::Segment(cursor) => {
                 if let Some((block, at)) = &cursor.stands {
                     gathered.push_block(block, *at, cursor.base);
                 }
@@ -137,9 +157,9 @@ impl Cursor<'_> {
     }
 
     async fn advance(&mut self, fetcher: &mut Fetcher<'_>, request: &ScanRequest) -> Result<()> {
-        match self {
-            Self::Memory(cursor) => cursor.advance(request),
-            Self::Segment(cursor) => cursor.advance(fetcher, request).await?,
+        match &mut self.source {
+            Source::Memory(cursor) => cursor.advance(request),
+            Source::Segment(cursor) => cursor.advance(fetcher, request).await?,
         }
         Ok(())
     }

@@ -1,0 +1,108 @@
+//! What a read can have without waiting, and the list of what it lacks.
+//!
+//! Deciding a get is pure: it walks over what is at hand and either answers or says which indexes and blocks it needs.
+//! Whoever drives it fetches those, all at once, and asks again; what was fetched stays at hand for the rest of the
+//! request, whether the cache keeps it or not, so every round comes further. A warm get never waits, and so has no need
+//! of a future, of a view of its own, or of anything else that is counted.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use nacre_cache::{BlockCache, CachedBlock, CachedIndex};
+use nacre_types::SegmentId;
+use smallvec::SmallVec;
+
+use crate::Source;
+use crate::view::Few;
+
+/// How often a get asks the cache for an index that it remembers.
+const CACHE_SEES_ONE_IN: u64 = 64;
+
+/// What a request has fetched so far.
+#[derive(Default)]
+pub(super) struct Fetched {
+    indexes: HashMap<SegmentId, CachedIndex>,
+    blocks: HashMap<(SegmentId, u32), CachedBlock>,
+}
+
+impl Fetched {
+    pub(super) fn keep_index(&mut self, segment: SegmentId, index: CachedIndex) {
+        self.indexes.insert(segment, index);
+    }
+
+    pub(super) fn keep_block(&mut self, segment: SegmentId, number: u32, block: CachedBlock) {
+        self.blocks.insert((segment, number), block);
+    }
+}
+
+/// What has to be fetched before a read can go on.
+pub(super) enum Lack {
+    Index(SegmentId),
+    Block(SegmentId, CachedIndex, u32),
+}
+
+impl Lack {
+    /// Tells one from another.
+    pub(super) fn key(&self) -> (SegmentId, Option<u32>) {
+        match self {
+            Self::Index(segment) => (*segment, None),
+            Self::Block(segment, _, number) => (*segment, Some(*number)),
+        }
+    }
+}
+
+/// What is at hand for one attempt, and what the attempt has found out.
+pub(super) struct AtHand<'r> {
+    cache: &'r BlockCache,
+    fetched: Option<&'r Fetched>,
+    /// What was not there.
+    pub(super) lacks: SmallVec<[Lack; 1]>,
+    /// The slowest place that was looked into.
+    pub(super) source: Source,
+    /// Segments whose filter did not exclude the key.
+    pub(super) segments: u32,
+}
+
+impl<'r> AtHand<'r> {
+    pub(super) fn new(cache: &'r BlockCache, fetched: Option<&'r Fetched>) -> Self {
+        Self { cache, fetched, lacks: SmallVec::new(), source: Source::None, segments: 0 }
+    }
+
+    /// The index of a segment, or `None` and a lack. `few` remembers it for the next get: asking the cache costs as
+    /// much as the rest of looking into a segment, and a table has many. `hash` is the key's.
+    #[inline]
+    pub(super) fn index(&mut self, id: SegmentId, few: Option<&Few>, hash: u64) -> Option<CachedIndex> {
+        // The cache must see that an index is in use, or it would evict the ones that are asked most.
+        let is_remembered = !hash.is_multiple_of(CACHE_SEES_ONE_IN);
+        if let Some(few) = few.filter(|_| is_remembered)
+            && let Some(held) = few.index.load().upgrade()
+        {
+            return Some(held);
+        }
+        let fetched = self.fetched.and_then(|fetched| fetched.indexes.get(&id).cloned());
+        let held = fetched.or_else(|| self.cache.index_cached(id));
+        match (&held, few) {
+            (Some(held), Some(few)) if is_remembered => few.index.store(Arc::downgrade(held)),
+            (Some(_), _) => {}
+            (None, _) => self.lacks.push(Lack::Index(id)),
+        }
+        held
+    }
+
+    /// A block of a segment, or `None` and a lack.
+    #[inline]
+    pub(super) fn block(&mut self, id: SegmentId, index: &CachedIndex, number: u32) -> Option<CachedBlock> {
+        let fetched = self.fetched.and_then(|fetched| fetched.blocks.get(&(id, number)).cloned());
+        let held = fetched.or_else(|| self.cache.get_cached(id, number));
+        match held {
+            Some(_) => self.source = self.source.max(Source::Memory),
+            None => self.lacks.push(Lack::Block(id, index.clone(), number)),
+        }
+        held
+    }
+
+    /// Looked into the tail.
+    pub(super) fn saw_tail(&mut self) {
+        self.source = self.source.max(Source::Tail);
+    }
+}
