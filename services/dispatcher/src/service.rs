@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Semaphore,
     draining: AtomicBool,
+    /// The node was ready once; it does not fall back.
+    serving: AtomicBool,
     /// Keys are hashed with it before they reach a log: equal ones can be told, and nothing guessed from outside.
     log_seed: u64,
 }
@@ -56,6 +58,7 @@ impl App {
             metrics: Metrics::new(),
             uploads,
             draining: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
             log_seed,
         }
     }
@@ -180,6 +183,11 @@ impl App {
                 );
             }
         };
+        if class != RouteClass::Ops && !self.serving.load(Relaxed) {
+            // An answer from half of the log would call rows absent that were acknowledged.
+            self.node.ready()?;
+            self.serving.store(true, Relaxed);
+        }
         let most = (self.config.max_requests.saturating_mul(part) / whole).max(1);
         if class == RouteClass::Ops || self.metrics.in_flight.get() <= most as i64 {
             return Ok(());

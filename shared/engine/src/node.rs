@@ -11,7 +11,7 @@ use nacre_cache::{BlockCache, CacheConfig};
 use nacre_catalog::{Append, Catalog, EncodedEdit, append_until_known};
 use nacre_log::{Log, LogPosition};
 use nacre_manifest::{Change, Edit, Manifest, Shard};
-use nacre_runtime::Context;
+use nacre_runtime::{Backoff, Context};
 use nacre_store::ObjectStore;
 use nacre_types::{
     CommitId, Error, Generation, Key, LogIncarnation, NamespaceName, PartitionId, Result, Seq, ShardId,
@@ -66,6 +66,8 @@ pub struct Node {
     /// Opening a table takes a while; one task does it, the others wait.
     opening: tokio::sync::Mutex<()>,
     refreshing_names: AtomicBool,
+    /// Whether everything is in the tails that was in the log when the node was opened.
+    caught_up: AtomicBool,
     /// Positions up to which the log may be trimmed, and from when on.
     pub(crate) trims: Mutex<HashMap<PartitionId, VecDeque<(Duration, LogPosition)>>>,
 }
@@ -110,6 +112,7 @@ impl Node {
             tables: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
             refreshing_names: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
             trims: Mutex::default(),
         });
         let tailers: Vec<Tailer> = (0..node.shared.log.partitions())
@@ -122,6 +125,8 @@ impl Node {
         node.names.create(&default, NamespaceSettings::default()).await?;
         let poller = node.clone();
         ctx.tasks.spawn("poll-table-logs", async move { poller.poll_table_logs().await });
+        let starter = node.clone();
+        ctx.tasks.spawn("catch-up", async move { starter.catch_up().await });
         Ok(node)
     }
 
@@ -134,14 +139,41 @@ impl Node {
             let end = self.shared.log.end(PartitionId(partition)).await?;
             self.shared.tailer(PartitionId(partition))?.wait_for(end.offset).await?;
         }
+        self.caught_up.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Whether reads are answered: `Err` says why not yet.
+    /// [`Node::wait_ready`] by itself, however long the log or its store is away.
+    async fn catch_up(self: Arc<Self>) {
+        let shutdown = self.shared.ctx.tasks.shutdown_token();
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            let wait = backoff.next(&*self.shared.ctx.ids);
+            tokio::select! {
+                () = shutdown.requested() => return,
+                caught_up = self.wait_ready() => match caught_up {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(%error, "the log could not be read to its end; trying again"),
+                },
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Whether reads are answered from everything that was acknowledged before the node was opened: `Err` says why not
+    /// yet.
     ///
     /// # Errors
     /// `Unavailable`.
     pub fn ready(&self) -> Result<()> {
+        if !self.caught_up.load(Ordering::Acquire) {
+            return Err(Error::unavailable("the log is not read to its end yet; the server is starting")
+                .with_code("starting")
+                .with_retry_after_ms(1_000));
+        }
         for partition in 0..self.shared.log.partitions() {
             let tailer = self.shared.tailer(PartitionId(partition))?;
             if tailer.applied.borrow().is_none() {

@@ -12,6 +12,7 @@ use nacre_dispatcher::{Config, Server};
 use nacre_engine::{Node, NodeConfig};
 use nacre_log::{ObjectLog, ObjectLogConfig};
 use nacre_runtime::{Clock, Context, SystemClock};
+use nacre_store::testing::{FaultRates, FaultyStore};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 
@@ -58,16 +59,34 @@ impl Harness {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        let harness = Self::over(config, |store| store).await;
+        harness.node.wait_ready().await.unwrap();
+        harness
+    }
+
+    /// A server whose log does not answer, and what ends that.
+    pub(crate) async fn with_log_away() -> (Self, Arc<FaultyStore>) {
+        let mut away = None;
+        let harness = Self::over(config(), |store| {
+            let faulty = FaultyStore::new(store, 1);
+            faulty.set_rates(FaultRates { unavailable: 1_000, ..FaultRates::default() });
+            away = Some(faulty.clone());
+            Arc::new(faulty)
+        });
+        (harness.await, away.unwrap())
+    }
+
+    /// `log` makes of the store the one that the log lies in.
+    async fn over(config: Config, log: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         let clock = Arc::new(Hands::default());
         let ctx = Context::for_tests(1).with_clock(clock.clone());
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(&ctx));
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
         let log =
-            Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
+            Arc::new(ObjectLog::open(log(store.clone()), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
         let cache = CacheConfig { memory_bytes: 16 << 20, index_bytes: 4 << 20, disk: None };
         let node = Node::open(&ctx, store, catalog, log, cache, NodeConfig::default()).await.unwrap();
-        node.wait_ready().await.unwrap();
         let server = Server::bind(config, node.clone(), ctx.clone()).await.unwrap();
         let address = server.local_addr();
         let served = ctx.tasks.spawn("server", server.serve(ctx.tasks.shutdown_token()));

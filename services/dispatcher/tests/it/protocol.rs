@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nacre_store::testing::FaultRates;
 use reqwest::{Client, Method, StatusCode};
 
 use crate::harness::{Harness, TABLE, config, header, problem};
@@ -125,4 +126,24 @@ async fn beyond_loopback_it_listens_only_if_told_that_anyone_may() {
     let error = bind(open.clone()).await.unwrap_err();
     assert!(error.code() == "listen" && error.detail().contains("--anonymous"), "{error}");
     assert!(bind(nacre_dispatcher::Config { anonymous: true, ..open }).await.is_ok());
+}
+
+#[tokio::test]
+async fn nothing_but_health_is_answered_before_the_log_is_read_to_its_end() {
+    let (h, log) = Harness::with_log_away().await;
+    let row = format!("{TABLE}/rows/k");
+    let told = problem(h.get(&row).await).await;
+    assert_eq!((told.status, told.code(), told.retryable), (503, "starting", true));
+    let write = problem(h.put(&row, "v").await).await;
+    assert_eq!((write.status, write.applied.as_deref()), (503, Some("no")));
+    assert_eq!(h.get("/healthz").await.status(), StatusCode::OK);
+    assert_eq!(problem(h.get("/readyz").await).await.code(), "starting");
+    log.set_rates(FaultRates::default());
+    let ready = async {
+        while h.get("/readyz").await.status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ready).await.unwrap();
+    assert_eq!(problem(h.get(&row).await).await.code(), "table-not-found");
 }

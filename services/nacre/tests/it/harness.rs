@@ -85,10 +85,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server over `folder`/data and waits until it has said its address.
     pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
-        let words =
-            ["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data", "--flush-every", "1s"];
         let mut command = nacre(folder);
-        command.args(words).args(more).stdout(Stdio::piped());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data"]);
+        if !more.contains(&"--flush-every") {
+            command.args(["--flush-every", "1s"]);
+        }
+        command.args(more).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -141,6 +143,40 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Speaks HTTP to a server, as clients do that are no command line.
+pub(crate) struct Http {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Http {
+    pub(crate) fn of(server: &Server) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { runtime, client, base: server.api.clone() }
+    }
+
+    /// The status, and the body as JSON; null where it is none.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: impl AsRef<[u8]>) -> (u16, serde_json::Value) {
+        let (status, bytes) = self.send(method, path, body.as_ref());
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// The status and the bytes of a GET.
+    pub(crate) fn bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        self.send("GET", path, b"")
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        self.runtime.block_on(async {
+            let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
+            let answer = request.body(body.to_vec()).send().await.unwrap();
+            (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+        })
     }
 }
 

@@ -94,3 +94,16 @@ fn a_load_is_begun_and_cancelled() {
     server.ask(&["loads", "commit", "t", id]).badly(1);
     server.ask(&["loads", "describe", "t", "00000000000000000000000000000000"]).badly(3);
 }
+
+#[test]
+fn a_job_that_makes_its_table_before_each_load_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    for _ in 0..2 {
+        server.ask(&["table", "create", "t"]).well();
+        let words = ["--mode", "merge", "--version-column", "version"];
+        load(&server, "pyarrow-aligned128-sorted-tombstones.parquet", &words).well();
+    }
+    let told = server.ask(&["table", "describe", "t", "--output", "json"]).json();
+    assert_eq!(told["key"], "bytes", "the load declared it");
+}

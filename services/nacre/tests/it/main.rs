@@ -1,8 +1,10 @@
 //! The program as a person uses it: started, spoken to, stopped and killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bad_files;
 mod check;
 mod command_line;
+mod full_disk;
 mod harness;
 mod kill;
 mod loads;

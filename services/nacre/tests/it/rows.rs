@@ -102,3 +102,18 @@ fn a_scan_goes_on_over_pages_and_stops_at_its_limit() {
     assert_eq!(some.lines().count(), 1_101);
     assert!(some.lines().nth(1).unwrap().starts_with("k02499"));
 }
+
+#[test]
+fn versions_beyond_one_answer_are_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--ephemeral"]);
+    server.ask(&["table", "create", "t", "--max-versions", "0"]).well();
+    std::fs::write(folder.path().join("long"), vec![b'x'; 1 << 20]).unwrap();
+    for version in 1..=6 {
+        server.ask(&["put", "t", "k", "@long", "--version", &version.to_string()]).well();
+    }
+    for (more, expected) in [(&[][..], 6), (&["--limit", "5"], 5), (&["--until", "4"], 4)] {
+        let words = [&["versions", "t", "k", "--output", "json"], more].concat();
+        assert_eq!(server.ask(&words).json()["rows"].as_array().unwrap().len(), expected, "{more:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! A server's life: start, address, stop, start again.
 
-use crate::harness::{Server, done, nacre, run};
+use crate::harness::{Http, Server, done, nacre, run};
 
 #[test]
 fn what_was_acknowledged_outlives_a_stop_and_a_start() {
@@ -15,6 +15,26 @@ fn what_was_acknowledged_outlives_a_stop_and_a_start() {
     let status =
         done(nacre(folder.path()).args(["log", "status", "--data", "data", "--output", "json"])).json();
     assert!(status["partitions"][0]["end_offset"].as_u64().unwrap() >= 1, "{status}");
+}
+
+#[test]
+fn the_first_answer_after_a_start_knows_everything_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing is flushed: the start has all of it to read.
+    let server = Server::start(folder.path(), &["--flush-every", "1h"]);
+    let http = Http::of(&server);
+    let table = "/v1/namespaces/default/tables/t";
+    assert_eq!(http.ask("PUT", table, "{}").0, 201);
+    for n in 0..300 {
+        assert_eq!(http.ask("PUT", &format!("{table}/rows/k{n}"), vec![b'x'; 20_000]).0, 204);
+    }
+    server.kill();
+    let server = Server::start(folder.path(), &["--flush-every", "1h"]);
+    let http = Http::of(&server);
+    for n in (0..300).rev().step_by(13) {
+        assert_eq!(http.bytes(&format!("{table}/rows/k{n}?consistency=eventual")).0, 200, "k{n}");
+    }
+    assert_eq!(http.ask("GET", "/readyz", "").0, 200);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! start   store, catalog, log      probed: a store that breaks its promises is not served from
 //!         node                     reads the log from where the last flush left it
 //!         writer, loader           tasks of the node's world
-//!         dispatcher               binds, says where, serves once the node has caught up
+//!         dispatcher               binds, answers health alone until the node has caught up, then says where it is
 //! stop    dispatcher               takes nothing more, lets requests under way finish: what is acknowledged is in the log
 //!         writer, loader           leave at their next safe point; what they had begun is begun again at the next start
 //!         node                     keeps what the cache's disk should keep
@@ -58,7 +58,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let server = Server::bind(dispatcher(settings)?, node.clone(), ctx.clone()).await.map_err(taken)?;
     // Before anybody is told that it runs: who then stops it must find somebody who listens.
     let signals = Signals::new()?;
-    welcome::say(server.local_addr(), &settings.store_url(), out)?;
+    let address = server.local_addr();
     let serving = ctx.tasks.spawn("dispatcher", server.serve(front.shutdown_token()));
     let writer = ctx.tasks.spawn(
         "writer",
@@ -69,7 +69,11 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
         nacre_loader::run(loader_config(settings), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
     );
 
-    let why = until_stopped(signals, writer, loader).await;
+    let welcome = async {
+        node.wait_ready().await?;
+        welcome::say(address, &settings.store_url(), out)
+    };
+    let why = until_stopped(signals, welcome, writer, loader).await;
     front.shutdown();
     // The dispatcher's own grace ends what does not finish; this only waits for it.
     if let Err(error) = serving.await {
@@ -150,9 +154,14 @@ impl Signals {
 /// Waits for a signal, or for a role that ends by itself, which is a failure.
 async fn until_stopped(
     mut signals: Signals,
+    welcome: impl Future<Output = Result<()>>,
     writer: TaskHandle<Result<()>>,
     loader: TaskHandle<Result<()>>,
 ) -> Result<()> {
+    tokio::select! {
+        said = welcome => said?,
+        () = signals.next() => { stopping(signals); return Ok(()) }
+    }
     let (role, ended) = tokio::select! {
         () = signals.next() => { stopping(signals); return Ok(()) }
         ended = writer => ("writer", ended),
