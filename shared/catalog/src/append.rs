@@ -49,7 +49,9 @@ pub async fn append_until_known(
             }
         };
         let wait = backoff.next(&*ctx.ids);
-        let hopeless = failed.as_ref().is_some_and(|error| !error.kind().is_retryable());
+        // A disk does not become free by waiting, and whoever waits cannot tell its client why.
+        let full = failed.as_ref().is_some_and(|error| error.code() == "disk-full") && !in_doubt;
+        let hopeless = full || failed.as_ref().is_some_and(|error| !error.kind().is_retryable());
         if hopeless || left() <= wait {
             return match failed {
                 Some(error) if !in_doubt => Err(error),
