@@ -25,8 +25,10 @@ pub(crate) struct Checkpoint {
     pub(crate) rows_read: BTreeMap<String, u64>,
     /// How many of those a floor hides.
     pub(crate) hidden_in_runs: BTreeMap<String, u64>,
-    /// The load's rewritten segments so far.
+    /// The load's rewritten segments so far. None reaches over a cut.
     pub(crate) merged: Vec<SegmentNote>,
+    /// The keys, as hex, at which the merge is cut into ranges; a cut is the last key of its range.
+    pub(crate) cuts: Vec<String>,
     /// Whether all runs are merged.
     pub(crate) merge_done: bool,
     /// The counters.
@@ -144,7 +146,7 @@ impl SegmentNote {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
@@ -153,7 +155,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn unhex(text: &str) -> Result<Bytes> {
+pub(crate) fn unhex(text: &str) -> Result<Bytes> {
     let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
     let bytes: Option<Vec<u8>> = text
         .as_bytes()

@@ -44,8 +44,11 @@ pub struct LoaderConfig {
     pub sort_bytes: usize,
     /// Loads worked on at once.
     pub loads_at_once: usize,
-    /// A segment of a rewritten load is closed at about this size, in bytes of its object.
+    /// A segment of a rewritten load is closed at about this size, in bytes of its object, or earlier where `sort_bytes`
+    /// is small: several are in memory at a time.
     pub segment_bytes: u64,
+    /// Into how many ranges of keys the merge of a load is cut, each merged on a thread of its own.
+    pub merge_at_once: usize,
     /// Where strangers' files are decoded.
     pub decode: Decode,
 }
@@ -57,6 +60,7 @@ impl Default for LoaderConfig {
             sort_bytes: 192 << 20,
             loads_at_once: 2,
             segment_bytes: 64 << 20,
+            merge_at_once: 2,
             decode: Decode::InProcess,
         }
     }

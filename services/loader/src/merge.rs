@@ -1,5 +1,6 @@
 //! Runs become the load's segments: one merge over all of them, one row per key and version.
 
+use bytes::Bytes;
 use nacre_engine::rows::merge::Merge;
 use nacre_engine::{OnDuplicate, SegmentRows, SegmentSink};
 use nacre_segment::SegmentRow;
@@ -74,19 +75,53 @@ impl Unique {
     }
 }
 
-/// Merges runs, from behind `behind` on, into `sink`. Answers the first duplicate; then the merge ended there.
+/// A range of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    /// It begins behind this key.
+    pub(crate) behind: Option<Bytes>,
+    /// It ends with this key.
+    pub(crate) through: Option<Bytes>,
+}
+
+/// Keys that cut the rows of all runs into `ranges` ranges of about as many rows; each is the last key of its range.
+/// `samples`: per run its rows, and keys that lie evenly among them.
+pub(crate) fn cuts(samples: Vec<(u64, Vec<Bytes>)>, ranges: usize) -> Vec<Bytes> {
+    let mut weighed: Vec<(Bytes, f64)> = Vec::new();
+    let mut total = 0.0;
+    for (rows, keys) in samples {
+        let weight = rows as f64 / keys.len().max(1) as f64;
+        total += rows as f64;
+        weighed.extend(keys.into_iter().map(|key| (key, weight)));
+    }
+    weighed.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut cuts: Vec<Bytes> = Vec::new();
+    let mut below = 0.0;
+    for (key, weight) in weighed {
+        if below >= total * (cuts.len() + 1) as f64 / ranges as f64
+            && cuts.len() + 1 < ranges
+            && cuts.last() != Some(&key)
+        {
+            cuts.push(key);
+        }
+        below += weight;
+    }
+    cuts
+}
+
+/// Merges the rows of runs that lie in `span` into `sink`. Answers the first duplicate; then the merge ended there.
 ///
 /// # Errors
 /// Those of the runs and the sink.
 pub(crate) fn merge(
     runs: Vec<SegmentRows>,
-    behind: Option<&[u8]>,
+    span: &Span,
     on_duplicate: OnDuplicate,
     mut sink: SegmentSink<'_>,
 ) -> Result<Option<Duplicate>> {
     let mut sources = Vec::with_capacity(runs.len());
     for run in runs {
-        sources.push(match behind {
+        sources.push(match &span.behind {
             Some(key) => run.start_behind(key)?,
             None => run.start()?,
         });
@@ -95,6 +130,9 @@ pub(crate) fn merge(
     let mut unique = Unique::new(on_duplicate);
     let mut count = 0_u64;
     while let Some(row) = rows.peek() {
+        if span.through.as_ref().is_some_and(|last| row.key > &last[..]) {
+            break;
+        }
         count += 1;
         if count.is_multiple_of(TELL_ROWS) {
             tracing::debug!(rows = count, "rows are merged");
@@ -140,6 +178,19 @@ mod tests {
         let duplicate = unique.admits(&row("a", 1, None)).unwrap_err();
         assert_eq!(duplicate, Duplicate { key: b"a".to_vec(), version: 1 });
         assert!(unique.admits(&row("b", 1, None)).unwrap());
+    }
+
+    #[test]
+    fn cuts_leave_as_many_rows_on_each_side() {
+        let keys = |range: std::ops::Range<u8>| range.map(|key| Bytes::from(vec![key])).collect::<Vec<_>>();
+        let of = |samples, ranges| cuts(samples, ranges).iter().map(|key| key[0]).collect::<Vec<_>>();
+        assert_eq!(of(vec![(100, keys(0..100)), (100, keys(0..100))], 2), [50]);
+        assert_eq!(of(vec![(100, keys(0..100)), (100, keys(100..200))], 4), [50, 100, 150]);
+        // A run that weighs more draws the cut to it.
+        assert_eq!(of(vec![(900, keys(0..90)), (100, keys(90..100))], 2), [50]);
+        assert_eq!(of(vec![(10, keys(0..1))], 2), [] as [u8; 0]);
+        assert_eq!(of(vec![(10, keys(7..8)), (10, keys(7..8)), (10, keys(7..8))], 3), [7]);
+        assert_eq!(of(Vec::new(), 2), [] as [u8; 0]);
     }
 
     #[test]

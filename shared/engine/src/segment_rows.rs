@@ -30,6 +30,8 @@ struct Reader {
     tag: Option<ObjectTag>,
     index: Arc<SegmentIndex>,
     next: u32,
+    /// Of one GET.
+    bytes: u64,
 }
 
 impl SegmentRows {
@@ -52,8 +54,36 @@ impl SegmentRows {
         let index = shared.store.get(&index_path, GetOptions::range(range)).await?.bytes;
         let index = Arc::new(SegmentIndex::decode(index)?);
         let runtime = tokio::runtime::Handle::current();
-        let reader = Reader { shared: shared.clone(), runtime, path, tag, index, next: 0 };
+        let reader = Reader { shared: shared.clone(), runtime, path, tag, index, next: 0, bytes: READ_BYTES };
         Ok(Self { reader, blocks: VecDeque::new(), at: 0, base })
+    }
+
+    /// Reads about `bytes` at a time instead of a megabyte: for merges of so many segments that their windows count.
+    pub fn reading(mut self, bytes: u64) -> Self {
+        self.reader.bytes = bytes.clamp(1, READ_BYTES);
+        self
+    }
+
+    /// The same rows again, from the beginning; what was opened is shared.
+    pub fn again(&self) -> Self {
+        let Reader { shared, runtime, path, tag, index, bytes, .. } = &self.reader;
+        let reader = Reader {
+            shared: shared.clone(),
+            runtime: runtime.clone(),
+            path: path.clone(),
+            tag: tag.clone(),
+            index: index.clone(),
+            next: 0,
+            bytes: *bytes,
+        };
+        Self { reader, blocks: VecDeque::new(), at: 0, base: self.base }
+    }
+
+    /// Up to `count` keys, in order, with about as many rows between each two of them.
+    pub fn sample_keys(&self, count: u32) -> Vec<Bytes> {
+        let blocks = self.reader.index.block_count();
+        let step = blocks.div_ceil(count.max(1)).max(1) as usize;
+        (0..blocks).step_by(step).filter_map(|block| self.reader.index.block_first_key(block)).collect()
     }
 
     /// Reads the first rows. Call it on the thread that will use the rows.
@@ -90,7 +120,7 @@ impl SegmentRows {
 
 impl Reader {
     async fn read(&mut self) -> Result<Vec<Block>> {
-        let asked = Ahead { first: self.next, blocks: READ_BLOCKS, bytes: READ_BYTES };
+        let asked = Ahead { first: self.next, blocks: READ_BLOCKS, bytes: self.bytes };
         let blocks = read_ahead(&self.shared, &self.path, self.tag.as_ref(), &self.index, asked).await?;
         self.next += blocks.len() as u32;
         Ok(blocks)

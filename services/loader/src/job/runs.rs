@@ -1,15 +1,16 @@
 //! Files to rewrite become sorted runs, and runs become segments.
 
-use nacre_engine::{Built, LoadError, OnDuplicate, PinnedFile, SegmentSink};
+use bytes::Bytes;
+use nacre_engine::{Built, LoadError, OnDuplicate, PinnedFile, SegmentRows, SegmentSink};
 use nacre_manifest::{Layer, Location};
 use nacre_segment::WriterSettings;
 use nacre_types::{Error, Result, limits};
 use tokio::sync::mpsc;
 
 use super::{Done, Faults, Job, Stop};
-use crate::checkpoint::SegmentNote;
+use crate::checkpoint::{SegmentNote, hex, unhex};
 use crate::file::{self, Before, Filled, RowRules};
-use crate::merge::{Duplicate, Unique, merge};
+use crate::merge::{Duplicate, Span, Unique, cuts, merge};
 use crate::sort::SortBuffer;
 use crate::source;
 
@@ -18,6 +19,23 @@ use crate::source;
 struct Buffers {
     first: SortBuffer,
     second: SortBuffer,
+}
+
+/// A segment of a rewritten load is not closed before it has so many bytes, however little memory there is.
+const LEAST_SEGMENT: u64 = 8 << 20;
+/// What is read of a run at a time, at least: a few blocks.
+const LEAST_WINDOW: u64 = 64 << 10;
+/// How many keys of each run say where the merge is cut.
+const SAMPLED_KEYS: u32 = 64;
+
+/// What sorting a buffer came to.
+enum Sorted {
+    /// The buffer is empty again; the run is to be put.
+    Run {
+        buffer: SortBuffer,
+        built: Vec<Built>,
+    },
+    Duplicate(Duplicate),
 }
 
 /// What reading a file came to.
@@ -72,8 +90,11 @@ impl Job<'_> {
         }
         faults.check()?;
         if let Some(Buffers { first, .. }) = buffers {
-            if let (_, Some(duplicate)) = self.write_run(first, on_duplicate).await? {
-                return Err(self.name_duplicate(files, rules, &duplicate).await);
+            match self.sort_run(first, on_duplicate).await? {
+                Sorted::Run { built, .. } => self.put_runs(built).await?,
+                Sorted::Duplicate(duplicate) => {
+                    return Err(self.name_duplicate(files, rules, &duplicate).await);
+                }
             }
             self.done.pending.clear();
             self.write_checkpoint().await?;
@@ -120,8 +141,14 @@ impl Job<'_> {
                 stopped = Err(error);
                 break;
             }
-            match self.write_run(buffer, on_duplicate).await {
-                Ok((buffer, None)) => {
+            match self.sort_run(buffer, on_duplicate).await {
+                Ok(Sorted::Run { buffer, built }) => {
+                    // Read on while this is put. The reader may have ended.
+                    drop(give_empty.try_send(buffer));
+                    if let Err(error) = self.put_runs(built).await {
+                        stopped = Err(error);
+                        break;
+                    }
                     self.done.rows_read.insert(pinned.name.clone(), in_runs.rows);
                     self.done.hidden_in_runs.insert(pinned.name.clone(), in_runs.hidden);
                     self.done.pending.clear();
@@ -130,10 +157,8 @@ impl Job<'_> {
                         stopped = Err(error);
                         break;
                     }
-                    // The reader may have ended.
-                    drop(give_empty.try_send(buffer));
                 }
-                Ok((_, Some(duplicate))) => {
+                Ok(Sorted::Duplicate(duplicate)) => {
                     stopped = Ok(Some(duplicate));
                     break;
                 }
@@ -157,14 +182,10 @@ impl Job<'_> {
         Ok((FileRead::Read(read), Some(Buffers { first, second })))
     }
 
-    /// Sorts a buffer and puts it as a run. Answers the buffer, empty.
-    async fn write_run(
-        &mut self,
-        buffer: SortBuffer,
-        on_duplicate: OnDuplicate,
-    ) -> Result<(SortBuffer, Option<Duplicate>)> {
+    /// Sorts a buffer and makes a run of it, which is to be put.
+    async fn sort_run(&mut self, buffer: SortBuffer, on_duplicate: OnDuplicate) -> Result<Sorted> {
         if buffer.is_empty() {
-            return Ok((buffer, None));
+            return Ok(Sorted::Run { buffer, built: Vec::new() });
         }
         let ids = self.ctx.ids.clone();
         let sorted = self.blocking("load-sort", move || {
@@ -181,19 +202,22 @@ impl Job<'_> {
                 match unique.admits(&row) {
                     Ok(true) => sink.push(&row)?,
                     Ok(false) => {}
-                    Err(duplicate) => return Ok((Vec::new(), SortBuffer::new(0), Some(duplicate))),
+                    Err(duplicate) => return Ok(Sorted::Duplicate(duplicate)),
                 }
             }
             sink.finish()?;
             buffer.clear();
-            Ok((built, buffer, None))
+            Ok(Sorted::Run { buffer, built })
         });
-        let (built, buffer, duplicate) = sorted.await?;
+        sorted.await
+    }
+
+    async fn put_runs(&mut self, built: Vec<Built>) -> Result<()> {
         for built in built {
             let note = self.put(built).await?;
             self.done.runs.push(note);
         }
-        Ok((buffer, duplicate))
+        Ok(())
     }
 
     async fn put(&mut self, built: Built) -> Result<SegmentNote> {
@@ -222,31 +246,67 @@ impl Job<'_> {
         for note in &self.done.runs {
             runs.push(self.table.open_run(&note.to_segment(self.load.id, self.load.job)?).await?);
         }
-        let behind = match self.done.merged.last() {
-            Some(note) => Some(note.to_segment(self.load.id, self.load.job)?.max_key),
-            None => None,
-        };
+        // Several segments are in memory at a time: one being written per range, one on its way, one being put.
+        let target = self.config.segment_bytes.min((self.config.sort_bytes as u64 / 4).max(LEAST_SEGMENT));
+        let spans = self.spans(&runs, target)?;
+        let windows = (runs.len() * spans.len()).max(1) as u64;
+        let window = (self.config.sort_bytes as u64 / 2 / windows).max(LEAST_WINDOW);
         let (send, mut built) = mpsc::channel::<Built>(1);
-        let (ids, target) = (self.ctx.ids.clone(), self.config.segment_bytes);
-        let merging = self.ctx.tasks.spawn_blocking("load-merge", move || {
-            let mut emit = |segment: Built| {
-                send.blocking_send(segment)
-                    .map_err(|_| Error::unavailable("the load was given up").with_code("load-given-up"))
-            };
-            let sink = SegmentSink::new(&*ids, WriterSettings::default(), target, &mut emit);
-            merge(runs, behind.as_deref(), on_duplicate, sink)
-        });
+        let mut merging = Vec::with_capacity(spans.len());
+        for span in spans {
+            let (ids, send) = (self.ctx.ids.clone(), send.clone());
+            let runs: Vec<_> = runs.iter().map(|run| run.again().reading(window)).collect();
+            merging.push(self.ctx.tasks.spawn_blocking("load-merge", move || {
+                let mut emit = |segment: Built| {
+                    send.blocking_send(segment)
+                        .map_err(|_| Error::unavailable("the load was given up").with_code("load-given-up"))
+                };
+                let sink = SegmentSink::new(&*ids, WriterSettings::default(), target, &mut emit);
+                merge(runs, &span, on_duplicate, sink)
+            }));
+        }
+        drop((send, runs));
         while let Some(segment) = built.recv().await {
             self.check().map_err(Stop::Later)?;
             let note = self.put(segment).await?;
             self.done.merged.push(note);
             self.write_checkpoint().await?;
         }
-        if let Some(duplicate) = merging.await?? {
-            return Err(self.name_duplicate(files, rules, &duplicate).await);
+        for merged in merging {
+            if let Some(duplicate) = merged.await?? {
+                return Err(self.name_duplicate(files, rules, &duplicate).await);
+            }
         }
         self.done.merge_done = true;
         Ok(self.write_checkpoint().await?)
+    }
+
+    /// The ranges that are still to be merged: cut where an earlier attempt cut them, each behind what that has done.
+    fn spans(&mut self, runs: &[SegmentRows], target: u64) -> Result<Vec<Span>> {
+        if self.done.merged.is_empty() {
+            let bytes: u64 = self.done.runs.iter().map(|note| note.bytes).sum();
+            let ranges = (bytes / target.max(1)).clamp(1, self.config.merge_at_once.max(1) as u64) as usize;
+            let rows = self.done.runs.iter().map(|note| note.rows);
+            let samples = rows.zip(runs).map(|(rows, run)| (rows, run.sample_keys(SAMPLED_KEYS))).collect();
+            self.done.cuts = cuts(samples, ranges).iter().map(|key| hex(key)).collect();
+        }
+        let cuts: Vec<Bytes> = self.done.cuts.iter().map(|key| unhex(key)).collect::<Result<_>>()?;
+        let mut spans = Vec::with_capacity(cuts.len() + 1);
+        let mut behind = None;
+        for through in cuts.into_iter().map(Some).chain([None]) {
+            spans.push(Span { behind: behind.clone(), through: through.clone() });
+            behind = through;
+        }
+        for note in &self.done.merged {
+            let last = note.to_segment(self.load.id, self.load.job)?.max_key;
+            // The range that it lies in: the first that does not end before it.
+            let its =
+                spans.iter_mut().find(|span| span.through.as_ref().is_none_or(|through| last <= *through));
+            if let Some(span) = its.filter(|span| span.behind.as_ref().is_none_or(|behind| *behind < last)) {
+                span.behind = Some(last);
+            }
+        }
+        Ok(spans)
     }
 
     /// Finds the rows of a key and version that is there twice. That reads every rewritten file once more: only a load

@@ -94,5 +94,11 @@ async fn many_runs_of_many_files_become_disjoint_segments() {
     assert_eq!(rows.len(), 2_002);
     assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
     assert!(harness.table.info().segments > 3);
+    let manifest = harness.table.manifest();
+    let mut segments: Vec<_> =
+        manifest.segments().map(|s| (s.min_key().to_vec(), s.max_key().to_vec(), s.rows())).collect();
+    segments.sort();
+    assert!(segments.windows(2).all(|pair| pair[0].1 < pair[1].0), "{segments:?}");
+    assert_eq!(segments.iter().map(|(_, _, rows)| rows).sum::<u64>(), 2_002);
     assert_eq!(harness.text("3-000399").await, Some("value 399 of 3-".repeat(3)));
 }
