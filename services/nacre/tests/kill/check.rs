@@ -2,14 +2,14 @@
 
 use crate::clients::{HOT, Shared};
 use crate::ledger::{Fate, Ledger, Op, Seen, at, millis, shown, value};
-use nacre_api::ExplainBody;
+use nacre_api::{ExplainBody, ExplainedRowBody, PlaceBody};
 use nacre_client::{Client, KeyText, ReadOptions, ScanOptions, VersionsOptions};
 use nacre_types::Consistency;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Most writes beside a read that are tried in every combination.
-const BESIDE: usize = 8;
+/// Most ways in which what was under way beside a read may have happened that are tried.
+const MOST_WAYS: u32 = 1 << 10;
 
 fn strong() -> ReadOptions {
     ReadOptions { consistency: Some(Consistency::Strong), ..ReadOptions::default() }
@@ -50,61 +50,32 @@ impl Shared {
         client.explain(&self.table, KeyText::Text(key.as_bytes()), &strong()).await.unwrap()
     }
 
-    /// A lost write happened if a read saw it, or if the key has a row like it that is no other's. What is left of one
-    /// that happened may be nothing at all: then it is hidden for ever, as good as one that did not happen.
+    /// Finds out which of the writes whose answers were lost happened. What is left of one that did may be nothing at
+    /// all: then it is hidden for ever, as good as one that did not happen.
     async fn resolve(&self, client: &Client) {
         let keys: Vec<String> = {
             let ledger = self.ledger.lock();
-            let is_lost = |op: &Op| matches!(op.fate, Fate::Unknown | Fate::Open);
-            ledger
-                .keys
-                .iter()
-                .filter(|(_, ops)| ops.iter().any(is_lost))
-                .map(|(key, _)| key.clone())
-                .collect()
+            let is_lost = |ops: &Vec<Op>| ops.iter().any(|op| matches!(op.fate, Fate::Unknown | Fate::Open));
+            ledger.keys.iter().filter(|(_, ops)| is_lost(ops)).map(|(key, _)| key.clone()).collect()
         };
         for key in keys {
-            let explained = self.explain(client, &key).await;
+            let mut values = self.versions(client, &key).await.1;
+            let rows = self.explain(client, &key).await.rows;
             let mut ledger = self.ledger.lock();
-            let was_seen: BTreeMap<String, i64> = ledger
-                .seen
-                .iter()
-                .filter(|seen| seen.key == key)
-                .filter_map(|seen| seen.found.clone())
-                .map(|(version, value)| (value, version))
-                .collect();
-            let ops = ledger.keys.get_mut(&key).unwrap();
-            let mut taken: Vec<(i64, Option<usize>)> = ops
-                .iter()
-                .filter(|op| op.fate == Fate::Done)
-                .filter_map(|op| Some((op.version?, op.length)))
-                .collect();
-            for op in ops.iter_mut().filter(|op| matches!(op.fate, Fate::Unknown | Fate::Open)) {
-                let seen =
-                    op.length.and_then(|length| Some((*was_seen.get(&value(op.id, length))?, op.length)));
-                let row = seen.or_else(|| {
-                    explained.rows.iter().find_map(|row| {
-                        let is_loads =
-                            matches!(&row.place, nacre_api::PlaceBody::Segment { load: Some(_), .. });
-                        let length = (!row.tombstone).then_some(row.value_bytes as usize);
-                        // A flush may bury an expired row: then it is a tombstone of the same version.
-                        let is_like = length == op.length || (op.expired && row.tombstone);
-                        let fits =
-                            !is_loads && is_like && op.version.is_none_or(|version| version == row.version.0);
-                        (fits && !taken.contains(&(row.version.0, length))).then_some((row.version.0, length))
-                    })
-                });
-                op.ended = Some(Instant::now());
-                match row {
-                    Some((version, length)) => {
-                        taken.push((version, length));
-                        op.version = Some(version);
-                        op.fate = Fate::Done;
-                    }
-                    None => op.fate = Fate::Gone,
-                }
-            }
+            let seen = ledger.seen.iter().filter(|seen| seen.key == key);
+            values.extend(seen.filter_map(|seen| seen.found.clone()));
+            settle(ledger.keys.get_mut(&key).unwrap(), &values, &rows);
         }
+    }
+
+    async fn versions(&self, client: &Client, key: &str) -> (u64, Vec<(i64, String)>) {
+        let text = KeyText::Text(key.as_bytes());
+        let page = client.versions(&self.table, text, &VersionsOptions::default(), &strong()).await.unwrap();
+        let rows = page
+            .rows
+            .iter()
+            .map(|row| (row.version.0, String::from_utf8(row.value_bytes().unwrap().to_vec()).unwrap()));
+        (page.edition.0 as u64, rows.collect())
     }
 
     /// The whole table, at one edition.
@@ -154,18 +125,10 @@ impl Shared {
     }
 
     async fn compare_versions(&self, client: &Client, key: &str) {
-        let text = KeyText::Text(key.as_bytes());
-        let which = VersionsOptions::default();
-        let page = client.versions(&self.table, text, &which, &strong()).await.unwrap();
-        let edition = page.edition.0 as u64;
+        let (edition, found) = self.versions(client, key).await;
         if edition > self.ledger.lock().edition {
             self.learn_loads(client).await;
         }
-        let found: Vec<(i64, String)> = page
-            .rows
-            .iter()
-            .map(|row| (row.version.0, String::from_utf8(row.value_bytes().unwrap().to_vec()).unwrap()))
-            .collect();
         let mut expected = self.ledger.lock().versions(key, edition);
         expected.truncate(found.len().max(100));
         if expected != found {
@@ -179,12 +142,17 @@ impl Shared {
     async fn explain_reads(&self, client: &Client) {
         let mut wrong = Vec::new();
         {
-            let ledger = self.ledger.lock();
+            let mut ledger = self.ledger.lock();
+            let (mut judged, mut unjudged) = (0, 0);
             for seen in &ledger.seen {
-                if let Some(what) = judge(&ledger, seen) {
-                    wrong.push((seen.key.clone(), what));
+                match judge(&ledger, seen) {
+                    Verdict::Explained => judged += 1,
+                    Verdict::Unclear => unjudged += 1,
+                    Verdict::Wrong(what) => wrong.push((seen.key.clone(), what)),
                 }
             }
+            ledger.judged += judged;
+            ledger.unjudged += unjudged;
         }
         self.complain_of(client, wrong).await;
     }
@@ -225,41 +193,122 @@ impl Shared {
     }
 }
 
-/// Why a read cannot be explained; `None` = it can.
-fn judge(ledger: &Ledger, seen: &Seen) -> Option<String> {
+/// Finds out what became of the lost writes of a key, from values that were seen with their versions, and from every row
+/// that the key has, in falling rank.
+fn settle(ops: &mut [Op], values: &[(i64, String)], rows: &[ExplainedRowBody]) {
+    let is_lost = |op: &Op| matches!(op.fate, Fate::Unknown | Fate::Open);
+    let happened = |op: &mut Op, version: i64| {
+        (op.version, op.fate) = (Some(version), Fate::Done);
+        op.ended = Some(Instant::now());
+    };
+    // A flush may bury an expired row: then it is a tombstone of the same version.
+    let fits = |op: &Op, row: &ExplainedRowBody| match op.length {
+        _ if row.tombstone => op.length.is_none() || op.expired,
+        length => length == Some(row.value_bytes as usize) && row.expires_at.is_some() == op.expired,
+    };
+    for op in ops.iter_mut().filter(|op| is_lost(op)) {
+        let text = op.length.map(|length| value(op.id, length));
+        if let Some((version, _)) = values.iter().find(|(_, value)| text.as_ref() == Some(value)) {
+            happened(op, *version);
+        }
+    }
+    let streamed =
+        || rows.iter().filter(|row| !matches!(row.place, PlaceBody::Segment { load: Some(_), .. }));
+    // Of one version the later write ranks higher. Two that look alike hide and show the same, but for puts of the same
+    // length; those that are to be seen were found by their values.
+    let versions: BTreeSet<i64> = ops.iter().filter(|op| is_lost(op)).filter_map(|op| op.version).collect();
+    for version in versions {
+        let mut tied: Vec<&mut Op> = ops
+            .iter_mut()
+            .filter(|op| op.version == Some(version) && (is_lost(op) || op.fate == Fate::Done))
+            .collect();
+        tied.sort_by_key(|op| std::cmp::Reverse(op.id));
+        let mut tied = tied.into_iter();
+        for row in streamed().filter(|row| row.version.0 == version) {
+            if let Some(op) = tied.find(|op| fits(op, row)).filter(|op| is_lost(op)) {
+                happened(op, version);
+            }
+        }
+    }
+    // What the log gave is above all that it had given before, and no other request's.
+    let is_known = |op: &&Op| op.version.is_some() && !is_lost(op);
+    let mut taken: BTreeMap<i64, u64> =
+        ops.iter().filter(is_known).filter_map(|op| Some((op.version?, op.request))).collect();
+    let mut rows: Vec<&ExplainedRowBody> = streamed().collect();
+    for op in ops.iter_mut().rev().filter(|op| is_lost(op) && op.version.is_none()) {
+        let is_its = |row: &&ExplainedRowBody| {
+            let is_free = taken.get(&row.version.0).is_none_or(|request| *request == op.request);
+            row.version.0 > op.above && is_free && fits(op, row)
+        };
+        if let Some(at) = rows.iter().position(is_its) {
+            let version = rows.remove(at).version.0;
+            taken.insert(version, op.request);
+            happened(op, version);
+        }
+    }
+    for op in ops.iter_mut().filter(|op| is_lost(op)) {
+        (op.fate, op.ended) = (Fate::Gone, Some(Instant::now()));
+    }
+}
+
+enum Verdict {
+    Explained,
+    /// Too much was under way beside it.
+    Unclear,
+    Wrong(String),
+}
+
+/// Whether a read can be explained by the writes that were acknowledged before it, and some of those beside it.
+fn judge(ledger: &Ledger, seen: &Seen) -> Verdict {
     let Seen { key, begun, ended, edition, least_edition, found, how } = seen;
     if edition < least_edition {
-        return Some(format!("a {how} read saw edition {edition}, {least_edition} was told of before it"));
+        let what = format!("a {how} read saw edition {edition}, {least_edition} was told of before it");
+        return Verdict::Wrong(what);
     }
     let ops = ledger.keys.get(key).map_or(&[][..], Vec::as_slice);
     let is_before = |op: &Op| op.fate == Fate::Done && op.ended.is_some_and(|end| end <= *begun);
     let is_beside =
         |op: &Op| matches!(op.fate, Fate::Done | Fate::Gone) && !is_before(op) && op.begun < *ended;
-    let beside: Vec<u64> = ops.iter().filter(|op| is_beside(op)).map(|op| op.id).collect();
-    if beside.len() > BESIDE {
-        return None;
-    }
-    // What a write got whose answer was lost and of which nothing is left: more than what was there.
-    let next = ops
-        .iter()
-        .filter(|op| is_before(op))
-        .filter_map(|op| op.version)
-        .max()
-        .map_or(0, |version| version + 1);
-    for mask in 0..1_u32 << beside.len() {
-        let counts = |op: &Op| {
-            let is_in = beside.iter().position(|id| *id == op.id).is_some_and(|n| mask >> n & 1 == 1);
-            (is_before(op) || is_in).then(|| op.version.unwrap_or(next))
+    let beside: Vec<(u64, Vec<i64>)> =
+        ops.iter().filter(|op| is_beside(op)).map(|op| (op.id, possible_versions(ops, op))).collect();
+    let ways =
+        beside.iter().try_fold(1_u32, |ways, (_, versions)| ways.checked_mul(versions.len() as u32 + 1));
+    let Some(ways) = ways.filter(|ways| *ways <= MOST_WAYS) else { return Verdict::Unclear };
+    for way in 0..ways {
+        // Digits of a number: each write beside it did not happen yet, or it did with one of its versions.
+        let mut rest = way;
+        let mut chosen = BTreeMap::new();
+        for (id, versions) in &beside {
+            let digit = (rest % (versions.len() as u32 + 1)) as usize;
+            rest /= versions.len() as u32 + 1;
+            chosen.extend(digit.checked_sub(1).map(|at| (*id, versions[at])));
+        }
+        let counts = |op: &Op| match is_before(op) {
+            true => op.version,
+            false => chosen.get(&op.id).copied(),
         };
         let model = ledger.model(key, counts);
         if shown(model.get(key.as_bytes(), &at(*edition))).first() == found.as_ref() {
-            return None;
+            return Verdict::Explained;
         }
     }
-    Some(format!(
+    Verdict::Wrong(format!(
         "a {how} read at edition {edition} from {} to {} found {found:?}, with {} writes beside it",
         millis(*begun),
         millis(*ended),
         beside.len()
     ))
+}
+
+/// The versions that a write may have. Of one that the log gave a version, and of which nothing is left, only its place
+/// among the key's others counts.
+fn possible_versions(ops: &[Op], op: &Op) -> Vec<i64> {
+    if let Some(version) = op.version {
+        return vec![version];
+    }
+    let others = ops.iter().filter_map(|other| other.version).filter(|version| *version > op.above);
+    let mut possible: Vec<i64> = others.chain([op.above]).map(|version| version.saturating_add(1)).collect();
+    possible.sort_unstable();
+    possible.dedup();
+    possible
 }

@@ -93,8 +93,13 @@ impl Shared {
     }
 
     /// Writes one row. `Err`: the server has gone.
-    async fn write(&self, client: &Client, key: &str, wish: Wish) -> Result<Option<WriteAnswer>, ()> {
-        let (id, value) = self.ledger.lock().begin(key, wish);
+    pub(crate) async fn write(
+        &self,
+        client: &Client,
+        key: &str,
+        wish: Wish,
+    ) -> Result<Option<WriteAnswer>, ()> {
+        let (id, value) = self.ledger.lock().begin(key, wish, None);
         let options = WriteOptions {
             version: wish.version,
             expires_at: wish.expired.then_some(1),
@@ -174,7 +179,8 @@ impl Shared {
                 // Two of one key with versions of their own would tie only by chance, and without by their index.
                 wish.version = None;
             }
-            let (id, value) = self.ledger.lock().begin(&key, wish);
+            let request = begun.first().map(|(_, id)| *id);
+            let (id, value) = self.ledger.lock().begin(&key, wish, request);
             rows.push(BatchWriteRow {
                 key: JsonKey::Text(key.clone()),
                 value,

@@ -28,12 +28,16 @@ pub(crate) enum Fate {
 pub(crate) struct Op {
     /// Rises in the order in which writes of one writer begin.
     pub(crate) id: u64,
+    /// The first write of the same request: what the log gives a version gets one and the same.
+    pub(crate) request: u64,
     /// The writer's version, or the log's once it is known.
     pub(crate) version: Option<i64>,
     /// `None` = a tombstone.
     pub(crate) length: Option<usize>,
     /// Whether it was written expired.
     pub(crate) expired: bool,
+    /// If the log gives it a version, that is above this.
+    pub(crate) above: i64,
     pub(crate) begun: Instant,
     pub(crate) ended: Option<Instant>,
     pub(crate) fate: Fate,
@@ -47,7 +51,7 @@ pub(crate) fn millis(at: Instant) -> f64 {
 
 impl std::fmt::Display for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, version, length, expired, begun, ended, fate } = self;
+        let Self { id, version, length, expired, begun, ended, fate, .. } = self;
         let what = match length {
             None => "delete".to_owned(),
             Some(length) if *expired => format!("expired, {length} bytes"),
@@ -119,7 +123,12 @@ pub(crate) struct Ledger {
     /// The newest edition that anybody was told of.
     pub(crate) edition: u64,
     pub(crate) acknowledged: u64,
+    /// Reads that were held against the model, and those beside which too much was under way for that.
+    pub(crate) judged: u64,
+    pub(crate) unjudged: u64,
     next: u64,
+    /// The last version that the log is known to have given.
+    clock: i64,
 }
 
 /// The value of a write: its number, and letters up to its length.
@@ -151,21 +160,26 @@ impl Ledger {
             seen: Vec::new(),
             edition: 0,
             acknowledged: 0,
+            judged: 0,
+            unjudged: 0,
             next: 1,
+            clock: i64::MIN,
         }
     }
 
-    /// A write begins. Answers its number and value.
-    pub(crate) fn begin(&mut self, key: &str, wish: Wish) -> (u64, Option<String>) {
+    /// A write begins, of a request of its own or with others that began before. Answers its number and value.
+    pub(crate) fn begin(&mut self, key: &str, wish: Wish, request: Option<u64>) -> (u64, Option<String>) {
         let id = self.next;
         self.next += 1;
         // Lengths tell apart what can be told apart by nothing else: writes whose answers were lost.
-        let length = (!wish.tombstone).then_some(40 + (id % 389) as usize);
+        let length = (!wish.tombstone).then_some(40 + (id % 797) as usize);
         let op = Op {
             id,
+            request: request.unwrap_or(id),
             version: wish.version,
             length,
             expired: wish.expired,
+            above: self.clock,
             begun: Instant::now(),
             ended: None,
             fate: Fate::Open,
@@ -184,6 +198,9 @@ impl Ledger {
                 op.version.is_none_or(|asked| asked == version),
                 "{key}: {op:?} was given version {version}"
             );
+            if op.version.is_none() {
+                self.clock = self.clock.max(version);
+            }
             op.version = Some(version);
         }
         if fate == Fate::Done {

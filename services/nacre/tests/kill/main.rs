@@ -103,13 +103,17 @@ fn nothing_acknowledged_is_lost_wherever_the_process_is_killed() {
             lanes.spawn(async move {
                 lane.run().await;
                 let ledger = lane.rows.ledger.lock();
-                (ledger.acknowledged, ledger.loads.len(), ledger.edition)
+                let (judged, unjudged) = (ledger.judged, ledger.unjudged);
+                (ledger.acknowledged, ledger.loads.len(), ledger.edition, judged, unjudged)
             });
         }
         while let Some(ended) = lanes.join_next().await {
             match ended {
-                Ok((acknowledged, loads, edition)) => {
-                    tell(&format!("{acknowledged} rows acknowledged, {loads} loads, edition {edition}"));
+                Ok((acknowledged, loads, edition, judged, unjudged)) => {
+                    tell(&format!(
+                        "{acknowledged} rows acknowledged, {loads} loads, edition {edition}, {judged} reads judged"
+                    ));
+                    assert!(unjudged * 50 < judged, "{unjudged} reads could not be judged");
                 }
                 Err(error) => {
                     tell(&kills.table());
