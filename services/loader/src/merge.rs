@@ -6,7 +6,7 @@ use nacre_engine::{OnDuplicate, SegmentRows, SegmentSink};
 use nacre_segment::SegmentRow;
 use nacre_types::Result;
 
-/// After so many rows it is told how many there were, at the level debug.
+/// After so many rows of a range it is told, at the level debug.
 const TELL_ROWS: u64 = 10_000;
 
 /// A key and version that is there twice with different values.
@@ -135,7 +135,7 @@ pub(crate) fn merge(
         }
         count += 1;
         if count.is_multiple_of(TELL_ROWS) {
-            tracing::debug!(rows = count, "rows are merged");
+            tracing::debug!(rows = TELL_ROWS, "more rows are merged");
         }
         let out = SegmentRow {
             key: row.key,

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const FILES: u64 = 4;
+/// From so many rows on the settings are the usual.
+const LARGE: u64 = 10_000_000;
 /// Of a hundred parts of the work: in the middle of sorting, and in the middle of merging.
 const DEATHS: [u64; 2] = [30, 60];
 /// Most of a hundred parts of the work that may be done again.
@@ -74,7 +76,7 @@ impl Work {
                 Some("rows are read") => {
                     work.files.insert(line["file"].as_str().unwrap().to_owned(), number("rows"));
                 }
-                Some("rows are merged") => work.merged = number("rows"),
+                Some("more rows are merged") => work.merged += number("rows"),
                 Some("going on at a checkpoint") => {
                     work.before = (number("rows_in_runs"), number("rows_in_segments"));
                 }
@@ -112,8 +114,8 @@ pub(crate) async fn run(folder: &Path, program: &Path, rows: u64) {
     for (n, path) in (0..).zip(&files) {
         write_file(path, n * (rows / FILES), rows / FILES, version);
     }
-    // A little of the whole, whatever that is, up to the usual.
-    let memory = (rows * 10).clamp(1 << 20, 192 << 20);
+    // As much as a large load is given is more than a small one needs: then runs and segments are as many.
+    let memory = if rows >= LARGE { 192 << 20 } else { (rows * 5).max(1 << 20) };
     let words = format!("--log-format json --log-level info,nacre_loader=debug --load-memory {memory}");
     let home = Home::with(folder, program, &words);
     let rewrite = Rewrite { home, files, rows: rows / FILES * FILES, version };
@@ -150,7 +152,9 @@ impl Rewrite {
         assert_eq!(told.state, LoadStateBody::Committed, "{told:?}");
         assert_eq!(told.progress.rows, rows);
         let (in_runs, in_segments) = Work::read(&process.log).before;
-        let (sorted_again, merged_again) = (died.sorted(rows) - in_runs, died.merged - in_segments);
+        // What was done is told now and then, so it may be a little more.
+        let sorted_again = died.sorted(rows).saturating_sub(in_runs);
+        let merged_again = died.merged.saturating_sub(in_segments);
         let again = sorted_again + merged_again;
         let of = |part: u64, whole: u64| part as f64 * 100.0 / whole as f64;
         crate::tell(&format!(
