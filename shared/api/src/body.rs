@@ -1,17 +1,20 @@
 //! JSON and NDJSON bodies: parsing that names what is wrong, and in which field.
 
+use nacre_types::object::Object;
 use nacre_types::{Error, Result};
 use serde::Deserialize;
 
-/// Reads a JSON body.
+/// Reads a JSON body, which is an object.
 ///
 /// # Errors
 /// `Invalid` (`body-invalid`) with what was expected and where.
 pub fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| invalid::<T>("the body", body, &error))
+    let object =
+        serde_json::from_slice::<Object<T>>(body).map_err(|error| invalid::<T>("the body", body, &error))?;
+    Ok(object.0)
 }
 
-/// Reads one JSON text per line, at most `limit` of them; empty lines are skipped.
+/// Reads one JSON object per line, at most `limit` of them; empty lines are skipped.
 ///
 /// # Errors
 /// `Invalid` (`body-invalid`) naming the line; `too_many` where there are more.
@@ -29,7 +32,8 @@ pub fn from_ndjson<'a, T: Deserialize<'a>>(
             return Err(too_many());
         }
         items.push(
-            serde_json::from_slice(line)
+            serde_json::from_slice::<Object<T>>(line)
+                .map(|object| object.0)
                 .map_err(|error| invalid::<T>(&format!("line {} of the body", number + 1), line, &error))?,
         );
     }
@@ -39,8 +43,9 @@ pub fn from_ndjson<'a, T: Deserialize<'a>>(
 /// Reads the body again, with a track of where it is, which no body that is right pays for.
 fn invalid<'a, T: Deserialize<'a>>(what: &str, body: &'a [u8], error: &serde_json::Error) -> Error {
     let mut again = serde_json::Deserializer::from_slice(body);
-    let place =
-        serde_path_to_error::deserialize::<_, T>(&mut again).err().map(|error| error.path().to_string());
+    let place = serde_path_to_error::deserialize::<_, Object<T>>(&mut again)
+        .err()
+        .map(|error| error.path().to_string());
     let at = match place.as_deref() {
         None | Some("." | "?") => String::new(),
         Some(place) => format!(" at {}", place.chars().take(200).collect::<String>()),
@@ -76,11 +81,20 @@ mod tests {
 
     #[test]
     fn ndjson_names_the_line_and_stops_at_the_limit() {
+        #[derive(Debug, Deserialize)]
+        struct Row {
+            n: u8,
+        }
         let full = || Error::invalid("full").with_code("batch-too-large");
-        assert_eq!(from_ndjson::<u8>(b"1\n\n 2\r\n", 2, full).unwrap(), [1, 2]);
-        assert_eq!(from_ndjson::<u8>(b"1\n2\n3", 2, full).unwrap_err().code(), "batch-too-large");
-        let error = from_ndjson::<u8>(b"1\n\nx", 5, full).unwrap_err();
-        assert_eq!(error.code(), "body-invalid");
-        assert!(error.detail().contains("line 3"), "{error}");
+        let rows = from_ndjson::<Row>(b"{\"n\":1}\n\n {\"n\":2}\r\n", 2, full).unwrap();
+        assert_eq!(rows.iter().map(|row| row.n).collect::<Vec<_>>(), [1, 2]);
+        let error = from_ndjson::<Row>(b"{\"n\":1}\n{\"n\":2}\n{\"n\":3}", 2, full).unwrap_err();
+        assert_eq!(error.code(), "batch-too-large");
+        for wrong in ["x", "[1]", "7"] {
+            let error =
+                from_ndjson::<Row>(format!("{{\"n\":1}}\n\n{wrong}").as_bytes(), 5, full).unwrap_err();
+            assert_eq!(error.code(), "body-invalid");
+            assert!(error.detail().contains("line 3"), "{error}");
+        }
     }
 }

@@ -231,7 +231,7 @@ pub enum JsonKey {
         base64: String,
     },
     /// The parts of a typed key.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     Parts(Vec<Value>),
 }
 

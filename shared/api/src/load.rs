@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 
-use crate::number::I64;
+use crate::number::{I64, count, count_or_null};
+use nacre_types::object::{object, object_or_null};
 
 /// How the rows of a load meet those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -111,6 +112,7 @@ pub struct ColumnsBody {
 #[schema(as = LoadGuards)]
 pub struct GuardsBody {
     /// Fewer rows fail the load.
+    #[serde(deserialize_with = "count")]
     pub min_rows: u64,
     /// A replace that leaves less than 100 minus this percent of the table's rows fails.
     #[schema(maximum = 100)]
@@ -162,10 +164,10 @@ pub struct BeginLoadBody {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<LoadSourceBody>,
     /// Which columns are what.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "object_or_null")]
     pub columns: Option<ColumnsBody>,
     /// What stops a bad job.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub guards: GuardsBody,
     /// What to do about one key and version twice with different values.
     #[serde(default)]
@@ -181,7 +183,7 @@ pub struct CommitLoadBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<String>>,
     /// How many rows they have, if the caller knows it; another number fails the load.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count_or_null")]
     pub rows: Option<u64>,
 }
 
@@ -332,7 +334,7 @@ mod tests {
         assert_eq!((body.guards.max_shrink_percent, body.guards.max_tombstone_percent), (10, 10));
         assert_eq!(body.source, Some(LoadSourceBody::Prefix("s3://b/p".into())));
         for (text, version) in [("5", 5), ("\"5\"", 5), ("\"-9223372036854775808\"", i64::MIN)] {
-            let read: LoadVersionBody = crate::from_json(text.as_bytes()).unwrap();
+            let read: LoadVersionBody = serde_json::from_str(text).unwrap();
             assert_eq!(read, LoadVersionBody::At(version));
         }
         for bad in [

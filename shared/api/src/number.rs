@@ -2,6 +2,7 @@
 
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{KnownFormat, RefOr, Schema};
@@ -53,6 +54,34 @@ impl<'de> Deserialize<'de> for I64 {
         }
         deserializer.deserialize_any(Integer).map_err(D::Error::custom)
     }
+}
+
+/// A count: what signed 64-bit integers hold of the unsigned ones, so that every language reads it back.
+#[derive(Deserialize)]
+#[serde(try_from = "u64")]
+struct Count(u64);
+
+impl TryFrom<u64> for Count {
+    type Error = &'static str;
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if i64::try_from(number).is_ok() { Ok(Self(number)) } else { Err("a count is at most 2^63 - 1") }
+    }
+}
+
+/// For `#[serde(deserialize_with)]` of a field that is a count.
+pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Count::deserialize(deserializer).map(|count| count.0)
+}
+
+/// For `#[serde(deserialize_with)]` of a field that is a count, or null.
+pub(crate) fn count_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Option::<Count>::deserialize(deserializer)?.map(|count| count.0))
+}
+
+/// For `#[serde(deserialize_with)]` of a field that is counts by name.
+pub(crate) fn counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u64>, D::Error> {
+    let counts = BTreeMap::<String, Count>::deserialize(deserializer)?;
+    Ok(counts.into_iter().map(|(name, count)| (name, count.0)).collect())
 }
 
 impl PartialSchema for I64 {

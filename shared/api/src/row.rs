@@ -7,6 +7,7 @@ use crate::key::{JsonKey, KeyIn, key_from_json};
 use crate::number::I64;
 use crate::value::{ValueShape, from_base64};
 use bytes::Bytes;
+use nacre_types::object::objects;
 use nacre_types::{Error, Key, KeySchema, Result, limits};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -54,7 +55,7 @@ pub struct RowOut {
     pub value_base64: Option<String>,
     /// The value, which is JSON itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub value_json: Option<Box<RawValue>>,
     /// Its version.
     pub version: I64,
@@ -201,7 +202,7 @@ pub struct GotRow {
     pub value_base64: Option<String>,
     /// The value, which is JSON itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub value_json: Option<Box<RawValue>>,
     /// Its version.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -291,7 +292,7 @@ pub struct NamespaceGet {
 #[serde(deny_unknown_fields)]
 pub struct NamespaceBatchGetIn<'a> {
     /// The keys.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "objects")]
     pub gets: Vec<NamespaceGetIn<'a>>,
     /// Whether the rest is answered where a key is unavailable.
     #[serde(default)]
@@ -363,7 +364,7 @@ pub struct BatchWriteRow {
     pub value_base64: Option<String>,
     /// The value as JSON; it is stored as it stands here.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub value_json: Option<Box<RawValue>>,
     /// `true` writes a tombstone.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -381,7 +382,7 @@ pub struct BatchWriteRow {
 #[serde(deny_unknown_fields)]
 pub struct BatchWriteIn<'a> {
     /// The rows.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "objects")]
     pub rows: Vec<RowIn<'a>>,
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 use crate::key::JsonKey;
-use crate::number::I64;
+use crate::number::{I64, counts};
 
 /// The consistency of reads that say none.
 #[derive(ToSchema)]
@@ -78,7 +78,7 @@ pub struct NamespaceBody {
     #[schema(value_type = Option<ConsistencyWord>)]
     pub consistency: Option<Consistency>,
     /// Quotas by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "counts")]
     pub quotas: BTreeMap<String, u64>,
 }
 

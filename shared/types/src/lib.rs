@@ -8,6 +8,7 @@ mod id;
 mod key;
 pub mod limits;
 mod name;
+pub mod object;
 mod rank;
 mod row;
 mod settings;

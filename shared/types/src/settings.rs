@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for KeySchema {
         #[serde(untagged)]
         enum Wire {
             Word(String),
-            Parts(Vec<KeyPart>),
+            Parts(#[serde(deserialize_with = "crate::object::objects")] Vec<KeyPart>),
         }
         match Wire::deserialize(deserializer) {
             Ok(Wire::Word(word)) if word == "bytes" => Ok(Self::Bytes),
@@ -198,5 +198,6 @@ mod tests {
         assert_eq!(serde_json::to_string(&parts).unwrap(), r#"[{"name":"a","type":"int64"}]"#);
         assert_eq!(serde_json::from_str::<KeySchema>("\"bytes\"").unwrap(), KeySchema::Bytes);
         assert!(serde_json::from_str::<KeySchema>("[]").is_err());
+        assert!(serde_json::from_str::<KeySchema>(r#"[["a","int64"]]"#).is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! Forms of parameters and bodies that mean the same wherever they stand: said once, by name.
 
-use nacre_types::limits;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
@@ -43,7 +42,7 @@ pub(super) fn describe(document: &mut OpenApi) {
                 "key" => schema.min_length = Some(1),
                 "idempotency-key" => (schema.min_length, schema.max_length) = (Some(1), Some(255)),
                 "nacre-deadline-ms" => schema.minimum = Some(utoipa::Number::Int(1)),
-                "page_token" => schema.max_length = Some(limits::URI_BYTES),
+                "page_token" => schema.pattern = Some("^[A-Za-z0-9_-]+$".to_owned()),
                 name => {
                     if let Some((_, words)) = WORDS.iter().find(|(known, _)| *known == name) {
                         schema.enum_values = Some(words.iter().map(|word| (*word).into()).collect());
