@@ -54,7 +54,7 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 /// Crates that are programs: they may read the environment. Their tests and everybody's may too.
-const PROGRAMS: &[&str] = &["services/nacre/", "services/lambda/", "xtask/"];
+const PROGRAMS: &[&str] = &["services/nacre/", "services/lambda/", "xtask/", "bench-peers/"];
 
 pub(crate) fn check(counts: &mut Counts) -> Outcome {
     let mut findings = Vec::new();
