@@ -47,7 +47,7 @@ pub use row::{
 };
 pub use table::{
     CreateTableBody, NamespaceBody, NamespaceDescription, NamespaceSummary, NamespacesBody, ShardBody,
-    TableDescription, TableSettingsBody, TableSummaryBody, TablesBody, merge_patch,
+    TableDescription, TableSettingsBody, TableSettingsPatch, TableSummaryBody, TablesBody, merge_patch,
 };
 pub use value::{Projection, ValueEncoding, ValueShape};
 

@@ -284,6 +284,7 @@ pub struct NamespaceGet {
     pub until: Option<I64>,
     /// Most versions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<u64>)]
     pub limit: Option<u32>,
 }
 

@@ -144,6 +144,7 @@ pub struct TableSettingsBody {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ttl_seconds: Option<u64>,
     /// How many versions of a key stay visible; 0 = all.
+    #[schema(value_type = u64)]
     pub max_versions: u32,
     /// What versions are.
     #[schema(value_type = VersionKindWord)]
@@ -199,6 +200,7 @@ pub struct CreateTableBody {
     pub ttl_seconds: Option<u64>,
     /// How many versions of a key stay visible; 0 = all; 1 unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub max_versions: Option<u32>,
     /// What versions are: `"time"` (the default) or `"number"`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,6 +244,27 @@ impl CreateTableBody {
         check_settings(&settings)?;
         Ok(settings)
     }
+}
+
+/// `PATCH .../tables/{table}`: what is named changes, and null brings the default back. It describes what
+/// [`merge_patch`] reads.
+#[derive(ToSchema)]
+#[schema(as = TableSettingsPatch)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct TableSettingsPatch {
+    #[schema(value_type = Option<KeySchemaForm>)]
+    key: Option<KeySchema>,
+    ttl_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    max_versions: Option<u32>,
+    #[schema(value_type = Option<VersionKindWord>)]
+    version_kind: Option<VersionKind>,
+    max_lateness_seconds: Option<u64>,
+    #[schema(value_type = Option<ConsistencyWord>)]
+    consistency: Option<Consistency>,
+    undo_window_seconds: Option<u64>,
+    value_content_type: Option<String>,
 }
 
 /// The settings after a merge patch (RFC 7396): members replace, `null` brings the default back; `consistency` is the

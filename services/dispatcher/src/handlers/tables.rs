@@ -1,7 +1,7 @@
 //! Tables.
 
 use http::StatusCode;
-use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsBody, TablesBody};
+use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsPatch, TablesBody};
 use nacre_engine::Created;
 use nacre_types::{NamespaceName, Result, TableName, TableSettings};
 
@@ -47,7 +47,7 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
 }
 
 /// Changes settings by a merge patch (RFC 7396): members replace, `null` brings the default back.
-#[utoipa::path(patch, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "update_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body(content = TableSettingsBody, content_type = "application/merge-patch+json"),
+#[utoipa::path(patch, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "update_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body(content = TableSettingsPatch, content_type = "application/merge-patch+json"),
     responses((status = 200, body = TableDescription, description = "Changed."), (status = 409, body = Problem, content_type = "application/problem+json", description = "This setting cannot change so."), (status = 422, body = Problem, content_type = "application/problem+json", description = "settings-invalid")))]
 pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;

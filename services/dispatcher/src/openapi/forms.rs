@@ -6,9 +6,9 @@ use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::failures::operations;
 
-/// Operations whose body may be empty, which means `{}`.
-const BODY_MAY_BE_EMPTY: [&str; 5] =
-    ["create_namespace", "create_table", "update_table", "prepare_load", "commit_load"];
+/// Operations whose body may be empty: it means `{}`, or an empty value.
+const BODY_MAY_BE_EMPTY: [&str; 6] =
+    ["create_namespace", "create_table", "update_table", "prepare_load", "commit_load", "put_row"];
 
 /// Words that a parameter takes.
 const WORDS: [(&str, &[&str]); 5] = [
