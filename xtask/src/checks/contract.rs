@@ -7,7 +7,7 @@ use crate::report::Counts;
 use crate::{Outcome, process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn explore(tool: &Path, config: &Path, names: &str, server: &Server, without: &[
         command.args(["--exclude-name", name]);
     }
     // A seed makes a failure repeatable; the phases without `stateful` need no links between operations.
-    command.arg(openapi::file()).args(["--url", &server.api, "--checks", CHECKS, "--no-color"]);
+    command.arg(patient(folder)?).args(["--url", &server.api, "--checks", CHECKS, "--no-color"]);
     command.args([
         "--seed",
         "1",
@@ -98,6 +98,23 @@ fn explore(tool: &Path, config: &Path, names: &str, server: &Server, without: &[
     let mut cases = 0;
     process::run_lines(&mut command, Duration::from_secs(900), |line| cases += generated(line).unwrap_or(0))?;
     Ok(cases)
+}
+
+/// The description without the deadline of a request: what is to be done within a millisecond is rightly answered with
+/// a 504.
+fn patient(folder: &Path) -> Outcome<PathBuf> {
+    let wrong = |error: &dyn std::fmt::Display| format!("openapi.json: {error}");
+    let text = std::fs::read_to_string(openapi::file()).map_err(|error| wrong(&error))?;
+    let mut document: Value = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+        if let Some(parameters) = operation["parameters"].as_array_mut() {
+            parameters.retain(|parameter| parameter["name"] != "nacre-deadline-ms");
+        }
+    }
+    let path = folder.join("openapi.json");
+    std::fs::write(&path, document.to_string()).map_err(|error| wrong(&error))?;
+    Ok(path)
 }
 
 /// The number of a line such as `520 generated, 491 passed`.
