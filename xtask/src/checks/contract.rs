@@ -108,7 +108,7 @@ fn patient(folder: &Path) -> Outcome<PathBuf> {
     let mut document: Value = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
     let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
-        if let Some(parameters) = operation["parameters"].as_array_mut() {
+        if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
             parameters.retain(|parameter| parameter["name"] != "nacre-deadline-ms");
         }
     }
