@@ -65,11 +65,14 @@ async fn run(arguments: &Arguments) {
         let home = tempfile::tempdir().unwrap();
         let layers = workload::one_segment(arguments.keys);
         let nacre = Nacre::filled(home.path(), &layers, memory).await;
+        eprintln!("nacre is filled");
         let rocks = arguments.peers.then(|| Rocks::filled(home.path(), &layers, 3 * GIB, false));
+        eprintln!("RocksDB is filled");
         let slate = match arguments.slate && arguments.peers {
             true => Some(Slate::filled(home.path(), &layers, 3 * GIB as u64).await),
             false => None,
         };
+        eprintln!("SlateDB is filled");
         drop(layers);
         one_segment(arguments, &Peers { nacre: &nacre, rocks: rocks.as_ref(), slate: slate.as_ref() }).await;
     }
@@ -98,12 +101,13 @@ async fn warm(peers: &Peers<'_>, keys: u64) {
         rocks.get_all(&all).await;
     }
     if let Some(slate) = peers.slate {
-        slate.get_all(&all[..all.len() / 4]).await;
+        slate.get_all(&all).await;
     }
 }
 
 async fn one_segment(arguments: &Arguments, peers: &Peers<'_>) {
     warm(peers, arguments.keys).await;
+    eprintln!("all are warm");
     let rounds = arguments.rounds;
     if arguments.wants("uniform") {
         let keys = picks(1, 400_000, 0..arguments.keys);

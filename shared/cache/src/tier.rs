@@ -19,8 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of bookkeeping that an entry costs besides its value.
 const ENTRY_OVERHEAD: usize = 192;
-/// Memory is cut into shards of about this size, each with its own lock and queues.
-const SHARD_BYTES: usize = 8 << 20;
 /// Most shards.
 const SHARDS_MAX: usize = 64;
 /// How much [`Tier::close`] hands to the disk at a time: half of what foyer's queue takes before it drops.
@@ -41,6 +39,12 @@ pub enum Source {
 
 /// What a tier holds: its bytes go to the disk and come back.
 pub(crate) trait Value: Send + Sync + 'static {
+    /// Memory is cut into shards of about this size, each with its own lock and queues.
+    const SHARD_BYTES: usize;
+    /// The part of a shard that one value may take. A larger one would push most others out: it is handed to the
+    /// caller and not kept (the disk may keep it).
+    const LARGEST_SHARE: usize;
+
     /// Bytes that it occupies in memory.
     fn weight(&self) -> usize;
     /// Its bytes for the disk.
@@ -52,6 +56,9 @@ pub(crate) trait Value: Send + Sync + 'static {
 }
 
 impl Value for Block {
+    const SHARD_BYTES: usize = 8 << 20;
+    const LARGEST_SHARE: usize = 4;
+
     fn weight(&self) -> usize {
         self.size()
     }
@@ -65,6 +72,11 @@ impl Value for Block {
 
 /// Shared, so that one who reads it again and again may hold a weak handle of it.
 impl Value for Arc<SegmentIndex> {
+    // An index that is not kept costs every read of its segment a fetch of megabytes (two bytes a row, mostly filter), so
+    // the shards are large and one index may have one for itself. Their locks are seldom met: readers hold handles.
+    const SHARD_BYTES: usize = 128 << 20;
+    const LARGEST_SHARE: usize = 1;
+
     fn weight(&self) -> usize {
         self.heap_bytes()
     }
@@ -175,9 +187,8 @@ fn weigh<V: Value>(_: &BlockKey, value: &Held<V>) -> usize {
 impl<V: Value> Tier<V> {
     pub(crate) async fn open(name: &'static str, memory_bytes: usize, disk: Option<Disk>) -> Result<Self> {
         let memory_bytes = memory_bytes.max(64 << 10);
-        let shards = (memory_bytes / SHARD_BYTES).clamp(1, SHARDS_MAX);
-        // A value that would push most of its shard out is handed to the caller and not kept (the disk may keep it).
-        let admitted = memory_bytes / shards / 4;
+        let shards = (memory_bytes / V::SHARD_BYTES).clamp(1, SHARDS_MAX);
+        let admitted = memory_bytes / shards / V::LARGEST_SHARE;
         let admit = move |key: &BlockKey, value: &Held<V>| weigh(key, value) <= admitted;
         let Some(disk) = disk else {
             let memory = CacheBuilder::new(memory_bytes)

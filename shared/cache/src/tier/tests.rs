@@ -9,6 +9,9 @@ use tokio::sync::Barrier;
 struct Text(Bytes);
 
 impl Value for Text {
+    const SHARD_BYTES: usize = 8 << 20;
+    const LARGEST_SHARE: usize = 4;
+
     fn weight(&self) -> usize {
         self.0.len()
     }
