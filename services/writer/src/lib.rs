@@ -130,3 +130,6 @@ async fn sleep(duration: Duration, shutdown: &Shutdown) -> bool {
         () = tokio::time::sleep(duration) => false,
     }
 }
+            if let Err(error) = table.settle_lateness().await {
+                tracing::warn!(table = %table.id(), %error, "max_lateness is not in force yet; it is tried again");
+            }

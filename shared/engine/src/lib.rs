@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod options;
 mod output;
+mod outside;
 mod presence;
 pub mod rows;
 mod segment_rows;

@@ -7,6 +7,7 @@ use nacre_segment::{SegmentRow, SegmentSummary, SegmentWriter, WriterSettings};
 use nacre_store::{ObjectPath, PutMode, PutOutcome};
 use nacre_types::{Error, Result, SegmentId, TableId};
 
+use crate::outside::{LateDrops, Outside};
 use crate::rows::keep::{Keeper, Verdict};
 use crate::rows::merge::{Merge, RowSource};
 use crate::shared::Shared;
@@ -111,12 +112,23 @@ impl<'a> SegmentSink<'a> {
     }
 }
 
-/// Writes what `keeper` keeps of a purely streamed merge; places are not written. Answers whether anything was dropped.
+/// What a job left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Something.
+    pub(crate) any: bool,
+    /// Tombstones by lateness.
+    pub(crate) late: Option<LateDrops>,
+}
+
+/// Writes what `keeper` keeps of a purely streamed merge; places are not written. `outside` knows the rows that are not
+/// among them, where tombstones may go by lateness.
 pub(crate) fn write_kept<S: RowSource>(
     mut rows: Merge<S>,
     mut keeper: Keeper<'_>,
     mut sink: SegmentSink<'_>,
-) -> Result<bool> {
+    mut outside: Option<Outside>,
+) -> Result<Dropped> {
     let mut dropped = false;
     let mut key = Vec::new();
     while let Some(row) = rows.peek() {
@@ -132,7 +144,11 @@ pub(crate) fn write_kept<S: RowSource>(
             expires_at: row.expires_at,
             value: row.value,
         };
-        match keeper.judge(row.version, row.place, row.expires_at, row.value.is_none(), || Some(i64::MIN)) {
+        let oldest_outside = || match &mut outside {
+            Some(outside) => outside.oldest(row.key, row.version),
+            None => Some(i64::MIN),
+        };
+        match keeper.judge(row.version, row.place, row.expires_at, row.value.is_none(), oldest_outside) {
             Verdict::Keep => sink.push(&out)?,
             Verdict::Bury => {
                 dropped = true;
@@ -143,7 +159,7 @@ pub(crate) fn write_kept<S: RowSource>(
         rows.advance()?;
     }
     sink.finish()?;
-    Ok(dropped)
+    Ok(Dropped { any: dropped, late: outside.and_then(|outside| outside.drops()) })
 }
 
 /// Puts a built segment and its index into the cache's reach; complete and durable when this returns.

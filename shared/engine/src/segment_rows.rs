@@ -43,16 +43,13 @@ impl SegmentRows {
         base: Place,
     ) -> Result<Self> {
         let path = ObjectPath::new(&segment_path(table, segment))?;
-        let (index_path, tag) = match &segment.location {
-            Location::Adopted { index_path, tag, version_id, .. } => (
-                ObjectPath::new(index_path)?,
-                Some(ObjectTag { etag: tag.clone(), version_id: version_id.clone() }),
-            ),
-            _ => (path.clone(), None),
+        let tag = match &segment.location {
+            Location::Adopted { tag, version_id, .. } => {
+                Some(ObjectTag { etag: tag.clone(), version_id: version_id.clone() })
+            }
+            _ => None,
         };
-        let range = segment.index.offset..segment.index.offset.saturating_add(segment.index.length);
-        let index = shared.store.get(&index_path, GetOptions::range(range)).await?.bytes;
-        let index = Arc::new(SegmentIndex::decode(index)?);
+        let index = read_index(shared, table, segment).await?;
         let runtime = tokio::runtime::Handle::current();
         let reader = Reader { shared: shared.clone(), runtime, path, tag, index, next: 0, bytes: READ_BYTES };
         Ok(Self { reader, blocks: VecDeque::new(), at: 0, base })
@@ -116,6 +113,21 @@ impl SegmentRows {
         }
         Ok(())
     }
+}
+
+/// The index of a segment, past the cache.
+pub(crate) async fn read_index(
+    shared: &Shared,
+    table: TableId,
+    segment: &Segment,
+) -> Result<Arc<SegmentIndex>> {
+    let path = match &segment.location {
+        Location::Adopted { index_path, .. } => ObjectPath::new(index_path)?,
+        _ => ObjectPath::new(&segment_path(table, segment))?,
+    };
+    let range = segment.index.offset..segment.index.offset.saturating_add(segment.index.length);
+    let bytes = shared.store.get(&path, GetOptions::range(range)).await?.bytes;
+    Ok(Arc::new(SegmentIndex::decode(bytes).map_err(|e| e.context(format!("index of {path}")))?))
 }
 
 impl Reader {

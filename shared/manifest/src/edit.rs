@@ -119,9 +119,16 @@ pub struct SetSettings {
     pub settings: TableSettings,
     /// The largest log time over the table's partitions, in microseconds.
     pub log_time_micros: i64,
-    /// The offsets from which a changed `max_lateness` holds: every row at or behind them was judged by the new limit.
-    /// Empty where it does not change.
+    /// The offsets from which a changed `max_lateness` holds: every row at or behind them was judged by the new limit or
+    /// a stricter one. [`SetSettings::NOT_YET`] where other writers may still judge by the old one, for as long as they
+    /// may use what they know of the table; a later edit that leaves the limit as it is then says the offsets. Offset 0
+    /// where the limit is raised: the old one was stricter.
     pub lateness_from: Vec<(PartitionId, Offset)>,
+}
+
+impl SetSettings {
+    /// No offset yet.
+    pub const NOT_YET: Offset = Offset(u64::MAX);
 }
 
 /// A shard becomes two; both keep its partition and generation.

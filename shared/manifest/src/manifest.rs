@@ -2,7 +2,8 @@
 
 use crate::segments::Upto;
 use crate::{
-    EditionFilter, Floor, JobKind, Load, LoadMode, LoadState, Segment, SegmentRef, Segments, Shard, Totals,
+    EditionFilter, Floor, JobKind, Load, LoadMode, LoadState, Segment, SegmentRef, Segments, SetSettings,
+    Shard, Totals,
 };
 use nacre_types::{
     JobId, KeyRange, LoadId, Offset, PartitionId, Result, SegmentId, Seq, ShardId, TableId, TableSettings,
@@ -216,9 +217,19 @@ impl Manifest {
     pub fn late_below(&self) -> i64 {
         self.late_below
     }
-    /// The offset of a partition from which the lateness in force holds.
+    /// Versions of tombstones that were dropped by lateness are below this; `i64::MIN` = none were.
+    pub fn late_dropped_below(&self) -> i64 {
+        self.late_dropped_below
+    }
+    /// The offset of a partition from which the lateness in force holds; [`crate::SetSettings::NOT_YET`] where that is
+    /// still to be said.
     pub fn lateness_from(&self, partition: PartitionId) -> Offset {
         self.lateness_from.get(&partition).copied().unwrap_or_default()
+    }
+    /// Whether the table sets a lateness and it is still to be said from which offsets it holds.
+    pub fn lateness_is_pending(&self) -> bool {
+        self.settings.max_lateness_seconds.is_some()
+            && self.covered.keys().any(|partition| self.lateness_from(*partition) == SetSettings::NOT_YET)
     }
     /// The largest [`crate::DropGuard::late_below`] that a drop judged at `now_micros` may carry: below it no row can
     /// arrive any more, neither by the log (with a margin of 10 minutes) nor by a load under way. `None` = the table

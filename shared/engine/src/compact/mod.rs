@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::Table;
 use crate::flush::sealed_floors;
 use crate::output::{Built, SegmentSink, put_segment, write_kept};
+use crate::outside::{Outside, Own};
 use crate::rows::Expiry;
 use crate::rows::keep::{KeepContext, Keeper};
 use crate::rows::merge::Merge;
@@ -83,6 +84,9 @@ impl Table {
             sources.push(SegmentRows::open(&shared, self.id(), &segment, base).await?);
         }
         let now = shared.now_for_drops().await?;
+        let oldest = plan.inputs.iter().filter_map(|id| manifest.segment_ref(*id)).map(|s| s.min_version());
+        let own = Own { segments: plan.inputs.iter().copied().collect(), flushed: None };
+        let outside = Outside::look(self, now, oldest.min().unwrap_or(i64::MAX), own).await;
         let (send, mut built) = mpsc::channel::<Built>(OUTPUTS_QUEUED);
         let (job_manifest, job_shared, target) =
             (manifest.clone(), shared.clone(), shared.config.flush.segment_bytes);
@@ -95,14 +99,13 @@ impl Table {
                 expiry: Expiry::of(settings, job_manifest.expired_below()),
                 max_versions: settings.max_versions,
                 now,
-                // Tombstones stay: dropping them needs to know every older row outside the job.
-                late_below: None,
+                late_below: outside.as_ref().map(Outside::limit),
             });
             let mut emit = |segment: Built| {
                 send.blocking_send(segment).map_err(|_| Error::unavailable("the compaction was given up"))
             };
             let sink = SegmentSink::new(&*job_shared.ctx.ids, WriterSettings::default(), target, &mut emit);
-            write_kept(Merge::new(sources), keeper, sink)
+            write_kept(Merge::new(sources), keeper, sink, outside)
         });
         let mut outputs = Vec::new();
         while let Some(built) = built.recv().await {
@@ -115,15 +118,18 @@ impl Table {
         let rows_out = outputs.iter().map(|segment| segment.rows).sum();
         let report =
             CompactionReport { inputs: plan.inputs.len(), outputs: outputs.len(), rows_in, rows_out };
-        let drops = dropped.then(|| DropGuard {
+        let drops = dropped.any.then(|| DropGuard {
             now_micros: now,
             settings: manifest.settings_number(),
-            late_below: None,
+            late_below: dropped.late.map(|late| late.below),
         });
         shared.ctx.phases.reach("compaction/commit").await;
         self.commit(Box::new(move |manifest| {
             if !manifest.is_job_open(job) {
                 return Err(Error::conflict("the compaction's job was closed").with_code("job-not-open"));
+            }
+            if let Some(late) = &dropped.late {
+                late.check(manifest)?;
             }
             let compact = Compact { job, inputs: plan.inputs.clone(), outputs: outputs.clone(), drops };
             Ok(vec![Change::Compact(compact), Change::CloseJob { job }])

@@ -10,6 +10,7 @@ use nacre_types::{Error, Generation, Offset, PartitionId, Place, Result};
 
 use crate::Table;
 use crate::output::{Built, SegmentSink, put_segment, write_kept};
+use crate::outside::{Outside, Own};
 use crate::rows::keep::{KeepContext, Keeper};
 use crate::rows::merge::{Merge, RowSource, RowView};
 use crate::rows::{Expiry, Floor, Floors};
@@ -39,6 +40,9 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
         .collect();
     let shared = table.shared.clone();
     let now = shared.now_for_drops().await?;
+    let oldest = memtables.iter().filter_map(|memtable| memtable.oldest_version()).min();
+    let own = Own { flushed: Some((partition, covered_place(to))), ..Own::default() };
+    let outside = Outside::look(table, now, oldest.unwrap_or(i64::MAX), own).await;
     let target = shared.config.flush.segment_bytes;
     let job_manifest = manifest.clone();
     let written = shared.ctx.clone().tasks.spawn_blocking("flush-write", move || {
@@ -49,8 +53,7 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
             expiry: Expiry::of(settings, job_manifest.expired_below()),
             max_versions: settings.max_versions,
             now,
-            // Tombstones are left to compaction: what lies below them is not known here.
-            late_below: None,
+            late_below: outside.as_ref().map(Outside::limit),
         });
         let sources = memtables.into_iter().map(|memtable| MemTableSource::new(memtable, covered)).collect();
         let mut built = Vec::new();
@@ -59,7 +62,7 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
             Ok(())
         };
         let sink = SegmentSink::new(&*shared.ctx.ids, WriterSettings::default(), target, &mut emit);
-        let dropped = write_kept(Merge::new(sources), keeper, sink)?;
+        let dropped = write_kept(Merge::new(sources), keeper, sink, outside)?;
         Ok::<_, Error>((built, dropped))
     });
     let (built, dropped) = written.await??;
@@ -72,10 +75,10 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
         segments.push(segment);
     }
     let rows = segments.iter().map(|segment| segment.rows).sum();
-    let drops = dropped.then(|| DropGuard {
+    let drops = dropped.any.then(|| DropGuard {
         now_micros: now,
         settings: manifest.settings_number(),
-        late_below: None,
+        late_below: dropped.late.map(|late| late.below),
     });
     table.shared.ctx.phases.reach("flush/commit").await;
     table
@@ -86,6 +89,9 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
                     manifest.covered(partition)
                 ))
                 .with_code("flush-not-covered"));
+            }
+            if let Some(late) = &dropped.late {
+                late.check(manifest)?;
             }
             let segments = segments.clone();
             Ok(vec![Change::Flush(Flush { partition, generation: Generation(0), from, to, segments, drops })])

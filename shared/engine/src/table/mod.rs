@@ -4,6 +4,7 @@
 //! and never across a wait. Whoever changes it publishes a new [`View`]; readers load the pointer and never lock.
 
 mod commit;
+mod lateness;
 mod open;
 mod read;
 mod write;
@@ -35,6 +36,8 @@ pub struct Table {
     cursor: tokio::sync::Mutex<Cursor>,
     /// Clock of this process, in microseconds, when the table log was last seen to stand where the manifest stands.
     fresh_at: AtomicU64,
+    /// Since when this process knows settings whose lateness does not hold from known offsets yet.
+    lateness_seen: Mutex<Option<lateness::Seen>>,
 }
 
 /// The id alone: what a table holds is nobody's business in a log.
@@ -58,6 +61,7 @@ impl Table {
             commits: CommitQueue::default(),
             cursor: tokio::sync::Mutex::new(opened.cursor),
             fresh_at: AtomicU64::new(began.as_micros() as u64),
+            lateness_seen: Mutex::default(),
         })))
     }
 
@@ -205,22 +209,16 @@ impl Table {
         change: impl Fn(&TableSettings) -> Result<TableSettings> + Send + 'static,
     ) -> Result<()> {
         let mut log_time = i64::MIN;
-        let mut ends = Vec::new();
         for partition in self.partitions_of(None) {
             log_time = log_time.max(self.shared.log.log_time(partition).await?);
-            ends.push((partition, self.shared.log.end(partition).await?.offset));
         }
         self.commit(Box::new(move |manifest| {
             let settings = change(manifest.settings())?;
             if *manifest.settings() == settings {
                 return Ok(Vec::new());
             }
-            let lateness_changes = manifest.settings().max_lateness_seconds != settings.max_lateness_seconds;
-            Ok(vec![Change::SetSettings(SetSettings {
-                settings,
-                log_time_micros: log_time,
-                lateness_from: if lateness_changes { ends.clone() } else { Vec::new() },
-            })])
+            let lateness_from = lateness::offsets_of_change(manifest, &settings);
+            Ok(vec![Change::SetSettings(SetSettings { settings, log_time_micros: log_time, lateness_from })])
         }))
         .await
         .map(drop)

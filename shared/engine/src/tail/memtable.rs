@@ -87,6 +87,7 @@ pub(crate) struct MemTable {
     /// The offset after the last row, once the memtable is sealed; `u64::MAX` until then.
     end: AtomicU64,
     newest_version: std::sync::atomic::AtomicI64,
+    oldest_version: std::sync::atomic::AtomicI64,
 }
 
 impl std::fmt::Debug for MemTable {
@@ -103,6 +104,7 @@ impl MemTable {
             byte_count: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
             newest_version: std::sync::atomic::AtomicI64::new(i64::MIN),
+            oldest_version: std::sync::atomic::AtomicI64::new(i64::MAX),
         }
     }
 
@@ -125,6 +127,10 @@ impl MemTable {
         self.row_count.fetch_add(1, Ordering::Relaxed);
         self.byte_count.fetch_add(bytes, Ordering::Relaxed);
         self.newest_version.fetch_max(version, Ordering::Relaxed);
+        // One task inserts, so nothing is lost between the two; most rows are not the oldest.
+        if version < self.oldest_version.load(Ordering::Relaxed) {
+            self.oldest_version.store(version, Ordering::Relaxed);
+        }
     }
 
     /// The highest-ranked row of `key` among those at or above `covered`.
@@ -194,6 +200,11 @@ impl MemTable {
     /// The largest version held.
     pub(crate) fn newest_version(&self) -> Option<i64> {
         Some(self.newest_version.load(Ordering::Relaxed)).filter(|_| self.row_count() > 0)
+    }
+
+    /// The smallest version held.
+    pub(crate) fn oldest_version(&self) -> Option<i64> {
+        Some(self.oldest_version.load(Ordering::Relaxed)).filter(|_| self.row_count() > 0)
     }
 
     /// No row at or after `end` will come any more.

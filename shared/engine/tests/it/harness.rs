@@ -10,7 +10,7 @@ use nacre_engine::{
     Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, Table, WriteOptions, WriteRow,
 };
 use nacre_log::{ObjectLog, ObjectLogConfig};
-use nacre_runtime::Context;
+use nacre_runtime::{Clock, Context};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
 use nacre_types::{Key, KeyRange, NamespaceName, TableName, TableSettings};
 
@@ -32,7 +32,17 @@ impl Harness {
     }
 
     pub(crate) async fn with(store: Arc<dyn ObjectStore>, seed: u64, config: NodeConfig) -> Self {
-        let ctx = Context::for_tests(seed);
+        Self::in_world(Context::for_tests(seed), store, config).await
+    }
+
+    /// Over a store in memory, both under a clock that stands still.
+    pub(crate) async fn timed(clock: Arc<dyn Clock>) -> Self {
+        let ctx = Context::for_tests(1).with_clock(clock);
+        let store = Arc::new(MemoryStore::new(&ctx));
+        Self::in_world(ctx, store, NodeConfig::default()).await
+    }
+
+    async fn in_world(ctx: Context, store: Arc<dyn ObjectStore>, config: NodeConfig) -> Self {
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
         let log =

@@ -73,6 +73,8 @@ impl Draft {
         }
         if old_late != new_late {
             self.set_lateness_offsets(change)?;
+        } else {
+            self.say_lateness_offsets(change)?;
         }
         self.next.settings = Arc::new(new.clone());
         Ok(())
@@ -83,10 +85,7 @@ impl Draft {
         let offsets = Arc::make_mut(&mut self.next.lateness_from);
         for (partition, offset) in &change.lateness_from {
             if !self.next.covered.contains_key(partition) {
-                return Err(Refused::new(
-                    RefusedReason::UnknownPartition(*partition),
-                    format!("the table has no partition {partition}"),
-                ));
+                return Err(no_partition(*partition));
             }
             let known = offsets.entry(*partition).or_default();
             *known = (*known).max(*offset);
@@ -99,6 +98,22 @@ impl Draft {
             return Err(malformed(format!(
                 "max_lateness changes, and the edit does not say from which offset of partition {partition} it holds"
             )));
+        }
+        Ok(())
+    }
+
+    /// The limit stays, and from where on it holds is known now. What was said before is not said again.
+    fn say_lateness_offsets(&mut self, change: &SetSettings) -> Result<(), Refused> {
+        for (partition, offset) in &change.lateness_from {
+            if !self.next.covered.contains_key(partition) {
+                return Err(no_partition(*partition));
+            }
+            if self.next.lateness_from(*partition) != SetSettings::NOT_YET {
+                return Err(malformed(format!(
+                    "from which offset of partition {partition} max_lateness holds was said before"
+                )));
+            }
+            Arc::make_mut(&mut self.next.lateness_from).insert(*partition, *offset);
         }
         Ok(())
     }
@@ -149,6 +164,13 @@ impl Draft {
         self.next.epoch = epoch;
         Ok(())
     }
+}
+
+fn no_partition(partition: PartitionId) -> Refused {
+    Refused::new(
+        RefusedReason::UnknownPartition(partition),
+        format!("the table has no partition {partition}"),
+    )
 }
 
 fn check_settings(settings: &TableSettings) -> Result<(), Refused> {

@@ -183,6 +183,38 @@ fn lateness_holds_from_the_offsets_that_its_edit_names() {
 }
 
 #[test]
+fn lateness_whose_offsets_are_not_known_yet_drops_nothing() {
+    let settings = |seconds| TableSettings { max_lateness_seconds: seconds, ..TableSettings::default() };
+    let change = |seconds, offset| {
+        Change::SetSettings(SetSettings {
+            settings: settings(Some(seconds)),
+            log_time_micros: NOW,
+            lateness_from: vec![(P0, offset)],
+        })
+    };
+    let mut table = Table::new();
+    table.apply(change(60, SetSettings::NOT_YET));
+    table.apply(flush(0, 10, vec![]));
+    assert!(table.manifest.lateness_is_pending());
+    assert_eq!(table.manifest.late_drop_limit(NOW), None);
+    // Raised meanwhile: still not known.
+    table.apply(change(90, Offset(0)));
+    assert!(table.manifest.lateness_is_pending());
+    table.apply(change(90, Offset(12)));
+    assert!(!table.manifest.lateness_is_pending());
+    assert_eq!(table.manifest.late_drop_limit(NOW), None, "rows before the offset are not covered");
+    table.apply(flush(10, 12, vec![]));
+    assert_eq!(table.manifest.late_drop_limit(NOW), Some(NOW - 90_000_000 - 10 * MINUTE));
+    assert_eq!(table.refused(change(90, Offset(3))), RefusedReason::Malformed, "said once");
+    let elsewhere = Change::SetSettings(SetSettings {
+        settings: settings(Some(90)),
+        log_time_micros: NOW,
+        lateness_from: vec![(PartitionId(9), Offset(1))],
+    });
+    assert_eq!(table.refused(elsewhere), RefusedReason::UnknownPartition(PartitionId(9)));
+}
+
+#[test]
 fn a_load_that_began_under_no_lateness_keeps_every_tombstone() {
     let mut table = Table::new();
     table.open_load(1, LoadMode::Merge, 1);

@@ -94,7 +94,11 @@ impl Table {
         }
     }
 
-    async fn reach_end(self: &Arc<Self>, key: Option<&[u8]>) -> Result<()> {
+    /// Reads the table log to its end, and the log into the tails to its end.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) async fn reach_end(self: &Arc<Self>, key: Option<&[u8]>) -> Result<()> {
         self.refresh().await?;
         for partition in self.partitions_of(key) {
             let end = self.shared.log.end(partition).await?;
