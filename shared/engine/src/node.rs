@@ -273,9 +273,7 @@ impl Node {
         let id = TableId(self.shared.ctx.ids.random_u128());
         self.write_first_edit(id, settings.clone(), shards.clone()).await?;
         let now = self.shared.ctx.clock.now_micros();
-        // Who is alone knows that nobody else still uses the old meaning of the name.
-        let alone = self.shared.presence.is_alone();
-        let life = if alone { Duration::ZERO } else { self.shared.config.dropped_name_life };
+        let freed = self.freed_name(namespace, name).await?;
         let mut winner = id;
         self.names
             .update(namespace, |record| {
@@ -288,6 +286,9 @@ impl Node {
                         let free_at =
                             entry.dropped_at_micros.unwrap_or(0).saturating_add(life.as_micros() as i64);
                         if now < free_at {
+                        let is_freed = freed.as_ref() == Some(entry);
+                        let life =
+                            if is_freed { Duration::ZERO } else { self.shared.config.dropped_name_life };
                             return Err(Error::conflict(format!(
                                 "the name {name} was dropped a moment ago and is not free yet"
                             ))
@@ -311,6 +312,16 @@ impl Node {
     /// The table of a name.
     ///
     /// # Errors
+    /// The entry of a dropped name that nobody else can still use: this process is alone, and was found so after the
+    /// drop was. Whoever registers later reads the names later.
+    async fn freed_name(&self, namespace: &NamespaceName, name: &TableName) -> Result<Option<TableEntry>> {
+        let record = self.names.read(namespace).await?;
+        let dropped = record.tables.get(name.as_str()).filter(|entry| entry.dropped_at_micros.is_some());
+        let Some(entry) = dropped.filter(|_| self.shared.presence.is_alone()) else { return Ok(None) };
+        let alone = self.shared.presence.is_alone_now(&*self.shared.catalog).await?;
+        Ok(alone.then(|| entry.clone()))
+    }
+
     /// `NotFound` (`table-not-found`, `namespace-not-found`).
     pub async fn table(self: &Arc<Self>, namespace: &NamespaceName, name: &TableName) -> Result<Arc<Table>> {
         if let Some(table) = self.table_cached(namespace.as_str(), name.as_str()) {
@@ -390,7 +401,8 @@ impl Node {
         Ok(table)
     }
 
-    /// Drops a table: its name goes, its data stays until it is purged.
+    /// Drops a table: its name goes, its data stays until it is purged. Once begun it is carried through: a client that
+    /// goes away does not leave a table that has no name and is not dropped.
     ///
     /// # Errors
     /// `NotFound`.
@@ -401,6 +413,16 @@ impl Node {
     ) -> Result<TableId> {
         let table = self.table(namespace, name).await?;
         let id = table.id();
+    ) -> Result<TableId> {
+        let (node, namespace, name) = (self.clone(), namespace.clone(), name.clone());
+        let dropping = async move { node.drop_table_steps(&namespace, &name).await };
+        self.shared.ctx.tasks.spawn("drop-table", dropping).await?
+    }
+
+    async fn drop_table_steps(
+        self: &Arc<Self>,
+        namespace: &NamespaceName,
+        name: &TableName,
         let now = self.shared.ctx.clock.now_micros();
         self.names
             .update(namespace, |record| match record.tables.get(name.as_str()) {

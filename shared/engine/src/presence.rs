@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nacre_catalog::Catalog;
-use nacre_catalog::heartbeat::{HeartbeatConfig, OwnRenewals, Process, Registration};
+use nacre_catalog::heartbeat::{HeartbeatConfig, OwnRenewals, Process, Registration, registered};
 use nacre_catalog::lease::{Lease, LeaseConfig, Standing};
 use nacre_runtime::Context;
 use nacre_types::{ProcessId, Result};
@@ -80,6 +80,12 @@ impl Presence {
     /// Whether no other process is registered, as far as is known.
     pub(crate) fn is_alone(&self) -> bool {
         self.others.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether no other process is registered now: by a read, not by the last heartbeat. One that registers later reads
+    /// the catalog later, too.
+    pub(crate) async fn is_alone_now(&self, catalog: &dyn Catalog) -> Result<bool> {
+        Ok(registered(catalog).await?.iter().all(|process| process.id == self.process))
     }
 
     pub(crate) fn duty(&self, catalog: Arc<dyn Catalog>, ctx: &Context, name: &str) -> Duty {

@@ -40,6 +40,19 @@ async fn a_dropped_name_is_gone_and_not_free_while_another_process_may_use_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_registered_a_moment_ago_may_use_a_dropped_name_too() {
+    let harness = Harness::memory().await;
+    let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
+    harness.table("t", TableSettings::default()).await;
+    // Nobody has told the first of it yet.
+    let other = Harness::over(harness.store.clone(), 2).await;
+    other.node.table(&namespace, &name).await.unwrap();
+    harness.node.drop_table(&namespace, &name).await.unwrap();
+    let made = harness.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await;
+    assert_eq!(made.unwrap_err().code(), "name-not-free-yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_name_is_free_at_once_where_nobody_else_is() {
     let harness = Harness::memory().await;
     let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
