@@ -10,6 +10,7 @@ mod begin;
 mod describe;
 mod pin;
 mod status;
+mod tidy;
 mod work;
 
 pub use begin::finish_load_file;

@@ -9,7 +9,7 @@ use nacre_manifest::{
 };
 use nacre_store::{ObjectPath, PutMode};
 use nacre_types::tuple::kind_name;
-use nacre_types::{KeySchema, LoadId, Result, TableSettings, limits};
+use nacre_types::{KeySchema, LoadId, Result, TableSettings};
 
 use super::find;
 use super::pin::{change_under_way, read_under_way};
@@ -239,39 +239,6 @@ impl Table {
         .await?;
         self.shared.metrics.loads_failed.inc();
         change_under_way(&self.shared, self.id(), id, false).await
-    }
-
-    /// Seals loads whose undo window is over, cancels loads that were open too long, and forgets what nobody can ask
-    /// for any more. Answers how many changes were made.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn tidy_loads(self: &Arc<Self>) -> Result<usize> {
-        let now = self.shared.ctx.clock.now_micros();
-        let due = move |manifest: &nacre_manifest::Manifest| -> Vec<Change> {
-            let window = manifest.settings().undo_window_micros().max(limits::PAGE_TOKEN_MICROS);
-            let is_over = |at: Option<i64>, life: i64| at.is_some_and(|at| at.saturating_add(life) <= now);
-            manifest
-                .loads()
-                .filter_map(|load| match load.state {
-                    Stored::Open if is_over(Some(load.opened_at_micros), limits::OPEN_LOAD_MICROS) => {
-                        Some(Change::CancelLoad {
-                            load: load.id,
-                            reason: "open for more than 7 days".to_owned(),
-                        })
-                    }
-                    Stored::Committed if !load.sealed && is_over(load.committed_at_micros, window) => {
-                        Some(Change::SealLoad { load: load.id })
-                    }
-                    _ => None,
-                })
-                .collect()
-        };
-        let count = due(&self.manifest()).len();
-        if count > 0 {
-            self.commit(Box::new(move |manifest| Ok(due(manifest)))).await?;
-        }
-        Ok(count)
     }
 }
 
