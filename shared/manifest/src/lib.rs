@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! edit.rs, segment.rs, load.rs, shard.rs   what an edit says and what the state holds
-//! manifest.rs                              the state and what can be asked of it
+//! manifest.rs, described.rs                the state and what can be asked of it
 //! apply/*                                  one file per family of changes: validation, then the new state
 //! segments/*                               a million segments: packed blocks in a persistent interval tree
 //! filter.rs                                which loads and floors count at an edition, or in a preview
@@ -17,6 +17,7 @@
 //! ```
 
 mod apply;
+mod described;
 mod edit;
 mod encoding;
 mod filter;

@@ -113,16 +113,18 @@ impl Table {
                 .collect(),
             segments: manifest.segment_count(),
             rows_estimate: manifest.rows() + tail_rows,
-            tombstones: manifest
-                .loads()
-                .filter(|load| load.commit.is_some())
-                .map(|load| load.tombstones)
-                .sum(),
+            tombstones: manifest.tombstones(),
             bytes: manifest.bytes(),
             tail_rows,
             tail_bytes: memtables().map(|memtable| memtable.byte_count()).sum(),
-            loads: manifest.loads().count() as u64,
-            newest_version: memtables().filter_map(|memtable| memtable.newest_version()).max(),
+            loads: manifest
+                .loads()
+                .filter(|load| load.state.is_under_way() || load.is_unsealed())
+                .count() as u64,
+            newest_version: memtables()
+                .filter_map(|memtable| memtable.newest_version())
+                .chain(manifest.newest_version())
+                .max(),
         }
     }
 

@@ -89,6 +89,7 @@ fn agree(segments: &Segments, naive: &[Segment], probes: &[Vec<u8>]) {
     segments.check().unwrap();
     let all: Vec<_> = segments.iter().map(|segment| segment.to_segment()).collect();
     assert_eq!(all, naive);
+    assert_eq!(segments.counts().newest, naive.iter().map(|segment| segment.max_version).max());
     for probe in probes {
         let found: Vec<_> =
             segments.overlapping(probe, Upto::Through(probe)).map(|found| found.id()).collect();

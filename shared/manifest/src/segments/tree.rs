@@ -7,7 +7,8 @@
 //! with the manifest before it.
 
 use super::block::{BLOCK_SEGMENTS, Block};
-use crate::{Segment, Totals};
+use super::counts::Counts;
+use crate::Segment;
 use bytes::Bytes;
 use nacre_types::SegmentId;
 use std::cmp::Ordering;
@@ -29,7 +30,7 @@ pub(super) struct Child {
     pub(super) first: SegmentId,
     /// Largest key of any segment below.
     pub(super) max: Arc<[u8]>,
-    pub(super) totals: Totals,
+    pub(super) counts: Counts,
     pub(super) node: Arc<Node>,
 }
 
@@ -52,17 +53,13 @@ impl Op<'_> {
 impl Child {
     fn leaf(block: Block) -> Option<Self> {
         let first = block.segments().next()?;
-        let mut totals = Totals::default();
-        for segment in block.segments() {
-            totals.segments += 1;
-            totals.rows = totals.rows.saturating_add(segment.rows());
-            totals.bytes = totals.bytes.saturating_add(segment.bytes());
-        }
+        let mut counts = Counts::default();
+        block.segments().for_each(|segment| counts.add(&segment));
         Some(Self {
             min: first.min_key()[..].into(),
             first: first.id(),
             max: block.largest_key().into(),
-            totals,
+            counts,
             node: Arc::new(Node::Leaf(block)),
         })
     }
@@ -70,17 +67,13 @@ impl Child {
     fn inner(children: Vec<Child>) -> Option<Self> {
         let first = children.first()?;
         let max = children.iter().map(|child| &child.max).max()?;
-        let mut totals = Totals::default();
-        for child in &children {
-            totals.segments += child.totals.segments;
-            totals.rows = totals.rows.saturating_add(child.totals.rows);
-            totals.bytes = totals.bytes.saturating_add(child.totals.bytes);
-        }
+        let mut counts = Counts::default();
+        children.iter().for_each(|child| counts.join(&child.counts));
         Some(Self {
             min: first.min.clone(),
             first: first.first,
             max: max.clone(),
-            totals,
+            counts,
             node: Arc::new(Node::Inner(children.into())),
         })
     }
