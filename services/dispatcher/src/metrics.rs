@@ -1,8 +1,10 @@
 //! Counters of requests, as arrays of atomics: counting costs an index and an increment, and no label is formatted
 //! until somebody scrapes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nacre_api::RouteClass;
@@ -83,6 +85,9 @@ pub(crate) struct Metrics {
     seconds: [[Counter; BUCKETS]; ROUTES],
     seconds_sum_micros: [Counter; ROUTES],
     answer_bytes: [Counter; ROUTES],
+    /// Problems by status and code. Codes stand in the program, so there are only so many; a lock is fair for what fails.
+    problems: Mutex<BTreeMap<(u16, &'static str), u64>>,
+    started_at_seconds: u64,
     pub(crate) store_gets: Counter,
     pub(crate) store_bytes: Counter,
     /// By the place that answered, in the order of `SOURCES`.
@@ -101,12 +106,14 @@ use nacre_engine::Source;
 const SOURCES: [Source; 5] = [Source::None, Source::Tail, Source::Memory, Source::Disk, Source::Store];
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now_micros: i64) -> Self {
         Self {
             requests: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
             seconds: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
             seconds_sum_micros: std::array::from_fn(|_| Counter::default()),
             answer_bytes: std::array::from_fn(|_| Counter::default()),
+            problems: Mutex::default(),
+            started_at_seconds: u64::try_from(now_micros / 1_000_000).unwrap_or(0),
             store_gets: Counter::default(),
             store_bytes: Counter::default(),
             sources: std::array::from_fn(|_| Counter::default()),
@@ -139,6 +146,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a problem that was answered.
+    pub(crate) fn problem(&self, status: u16, code: &'static str) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        *problems.entry((status, code)).or_default() += 1;
+    }
+
     /// Counts what a read cost.
     pub(crate) fn read(&self, source: Source, rows: usize, store_gets: u32, store_bytes: u64) {
         if let Some(counter) = SOURCES.iter().position(|&s| s == source).and_then(|at| self.sources.get(at)) {
@@ -165,6 +178,10 @@ impl Metrics {
                     );
                 }
             }
+        }
+        head(out, "nacre_http_problems_total", "counter", "Requests that failed, by status and error code.");
+        for ((status, code), count) in &*self.problems.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "nacre_http_problems_total{{status=\"{status}\",code=\"{code}\"}} {count}");
         }
         head(out, "nacre_http_request_seconds", "histogram", "Time from a request's head to its answer.");
         for ((class, buckets), sum) in RouteClass::ALL.iter().zip(&self.seconds).zip(&self.seconds_sum_micros)
@@ -218,6 +235,10 @@ impl Metrics {
             head(out, name, "gauge", help);
             let _ = writeln!(out, "{name} {}", gauge.get());
         }
+        head(out, "nacre_build_info", "gauge", "The version that runs.");
+        let _ = writeln!(out, "nacre_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        head(out, "process_start_time_seconds", "gauge", "When it started, in seconds since the epoch.");
+        let _ = writeln!(out, "process_start_time_seconds {}", self.started_at_seconds);
     }
 }
 
@@ -248,7 +269,9 @@ mod tests {
 
     #[test]
     fn a_scrape_has_what_was_counted() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(1_700_000_000_999_999);
+        metrics.problem(422, "key-empty");
+        metrics.problem(422, "key-empty");
         metrics.answered(RouteClass::Get, Outcome::Absent, Duration::from_micros(100), 7);
         metrics.answered(RouteClass::Get, Outcome::Ok, Duration::from_secs(1_000), 1);
         let inside = metrics.in_flight.enter();
@@ -261,6 +284,8 @@ mod tests {
             "nacre_http_request_seconds_bucket{route=\"get\",le=\"+Inf\"} 2",
             "nacre_http_answer_bytes_total{route=\"get\"} 8",
             "nacre_http_requests_in_flight 1",
+            "nacre_http_problems_total{status=\"422\",code=\"key-empty\"} 2",
+            "process_start_time_seconds 1700000000",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

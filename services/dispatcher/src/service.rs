@@ -51,11 +51,12 @@ impl App {
     pub(crate) fn new(config: Config, node: Arc<Node>, ctx: Context) -> Self {
         let log_seed = ctx.ids.random_u64();
         let uploads = Semaphore::new(config.max_uploads.max(1));
+        let metrics = Metrics::new(ctx.clock.now_micros());
         Self {
             config,
             node,
             ctx,
-            metrics: Metrics::new(),
+            metrics,
             uploads,
             draining: AtomicBool::new(false),
             serving: AtomicBool::new(false),
@@ -103,6 +104,7 @@ impl App {
                 );
             }
             let mut answer = self.problem(&error, request_id.as_str(), write);
+            self.metrics.problem(answer.status().as_u16(), error.code());
             if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
                 answer.constant(ALLOW, route.allow());
             }
@@ -117,6 +119,18 @@ impl App {
             answer.set_body(Bytes::new());
         }
         self.metrics.answered(class, outcome_of(&answer, write), took, bytes);
+        if write && is_administrative(class) {
+            tracing::info!(
+                target: "nacre::audit",
+                request_id = request_id.as_str(),
+                method = parts.method.as_str(),
+                // Names of tables, loads and files: no key stands in such a path.
+                path = parts.uri.path().get(..AUDITED_BYTES).unwrap_or(parts.uri.path()),
+                status = answer.status().as_u16(),
+                micros = took.as_micros() as u64,
+                "asked"
+            );
+        }
         if self.config.access_log {
             tracing::info!(
                 target: "nacre::access",
@@ -259,6 +273,14 @@ fn is_write(class: RouteClass, method: &Method) -> bool {
     !reads && !matches!(*method, Method::GET | Method::HEAD)
 }
 
+/// Whether the audit log tells of it: what changes tables and loads as a whole.
+fn is_administrative(class: RouteClass) -> bool {
+    matches!(class, RouteClass::Namespaces | RouteClass::Tables | RouteClass::Loads | RouteClass::LoadFile)
+}
+
+/// Most bytes of a path in the audit log.
+const AUDITED_BYTES: usize = 512;
+
 fn outcome_of(answer: &Answer, write: bool) -> Outcome {
     match answer.status().as_u16() {
         404 if answer.is_absent() => Outcome::Absent,
@@ -306,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_counted_and_answered() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(0);
         let read = caught(async { panic!("bug") }, &metrics, false).await.unwrap_err();
         assert_eq!((status_of(&read), read.kind()), (500, ErrorKind::Internal));
         let write = caught(async { panic!("bug") }, &metrics, true).await.unwrap_err();

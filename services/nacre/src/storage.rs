@@ -4,7 +4,7 @@ use clap::Args;
 use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_log::{Log, ObjectLog, ObjectLogConfig};
 use nacre_runtime::Context;
-use nacre_store::{Expected, ObjectPath, ObjectStore, StoreIdentity};
+use nacre_store::{Expected, Metered, ObjectPath, ObjectStore, StoreIdentity};
 use nacre_types::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,7 +93,8 @@ pub(crate) struct Storage {
 /// # Errors
 /// What is wrong with the URLs, the store, or its identity.
 pub(crate) async fn open(url: &str, ctx: &Context) -> Result<Storage> {
-    let store = nacre_store::open(url, ctx)?;
+    // Counted below everything that asks it: the engine, the catalog and the log.
+    let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(nacre_store::open(url, ctx)?));
     nacre_store::probe(&store, ctx).await?;
     let expected = Expected {
         catalog: IN_THE_STORE.to_owned(),

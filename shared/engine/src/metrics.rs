@@ -1,20 +1,50 @@
-//! What an operator asks of the engine at night.
+//! What an operator asks of the engine at night, as Prometheus text.
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nacre_cache::{CacheStats, TierStats};
+use nacre_manifest::LoadState;
+use nacre_store::{RequestCount, RequestCounts};
+use nacre_types::PartitionId;
+
+use crate::node::Node;
+
+/// A number that only grows. Counting is one relaxed addition, in a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn inc(&self) {
+        self.inc_by(1);
+    }
+
+    pub(crate) fn inc_by(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty,)+) => {
-        /// The engine's counters and gauges; updating one is one relaxed atomic addition.
+    ($($(#[doc = $help:literal])+ $field:ident: Counter,)+) => {
+        /// The engine's counters.
         #[derive(Debug, Default)]
-        pub(crate) struct Metrics { $($(#[doc = $help])+ pub(crate) $field: $kind,)+ }
+        pub(crate) struct Metrics { $($(#[doc = $help])+ pub(crate) $field: Counter,)+ }
 
         impl Metrics {
-            /// Registers all of them under `nacre_engine_`.
-            pub(crate) fn register(&self, registry: &mut Registry) {
-                let registry = registry.sub_registry_with_prefix("nacre_engine");
-                $(registry.register(stringify!($field), concat!($($help),+), self.$field.clone());)+
+            /// All of them, as `nacre_engine_<name>_total`.
+            fn text(&self, out: &mut String) {
+                $(one(
+                    out,
+                    concat!("nacre_engine_", stringify!($field), "_total"),
+                    concat!($($help),+).trim(),
+                    self.$field.get(),
+                );)+
             }
         }
     };
@@ -33,10 +63,10 @@ metrics! {
     tail_rows_applied: Counter,
     /// Tails that had to start again
     tail_restarts: Counter,
-    /// Bytes of the log between flushed_through and its end, all partitions
-    tail_bytes: Gauge,
     /// Flush edits committed
     flushes: Counter,
+    /// Flushes of a partition that failed and are tried again
+    flush_failures: Counter,
     /// Rows flushed to segments
     rows_flushed: Counter,
     /// Microseconds that flushes took which made segments
@@ -59,4 +89,215 @@ metrics! {
     loads_committed: Counter,
     /// Loads failed
     loads_failed: Counter,
+}
+
+impl Node {
+    /// Prometheus text, version 0.0.4: what is counted, and what is so now.
+    pub fn metrics_text(&self, out: &mut String) {
+        self.shared.metrics.text(out);
+        self.partitions_text(out);
+        self.tables_text(out);
+        cache_text(out, &self.shared.cache.stats());
+        if let Some(counts) = self.shared.store.request_counts() {
+            store_text(out, &counts);
+        }
+    }
+
+    /// Says that a flush of `partition` that began at `began` (monotonic) ended well, or that nothing waited then. `None`:
+    /// another process flushes it.
+    pub fn note_flushed(&self, partition: PartitionId, began: Option<Duration>) {
+        match began {
+            Some(began) => self.flushed_at.lock().insert(partition, began),
+            None => self.flushed_at.lock().remove(&partition),
+        };
+    }
+
+    /// Says that a flush failed.
+    pub fn note_flush_failed(&self) {
+        self.shared.metrics.flush_failures.inc();
+    }
+
+    fn partitions_text(&self, out: &mut String) {
+        let partitions = || (0..self.partitions()).map(PartitionId);
+        let tailer = |partition| self.shared.tailer(partition).ok();
+        let waiting = |partition| Some(tailer(partition)?.pending_bytes.load(Ordering::Relaxed));
+        gauges(
+            out,
+            "nacre_engine_tail_bytes",
+            "Bytes of rows that wait to be flushed, roughly.",
+            partitions().filter_map(|partition| Some((label("partition", partition), waiting(partition)?))),
+        );
+        gauges(
+            out,
+            "nacre_engine_tail_bytes_max",
+            "Writes to a partition are refused when more wait.",
+            [(String::new(), self.shared.config.tail_bytes_max)],
+        );
+        let applied = |partition| Some(tailer(partition)?.applied.borrow().as_ref()?.offset.0);
+        gauges(
+            out,
+            "nacre_engine_tail_offset",
+            "Everything in the log before it is in the tail.",
+            partitions().filter_map(|partition| Some((label("partition", partition), applied(partition)?))),
+        );
+        let now = self.shared.ctx.clock.monotonic();
+        let mut flushed: Vec<_> = self.flushed_at.lock().iter().map(|(&p, &at)| (p, at)).collect();
+        flushed.sort_by_key(|(partition, _)| *partition);
+        gauges(
+            out,
+            "nacre_engine_flush_age_seconds",
+            "Since the last flush began, or nothing waited: no row that waits is older. Only where this process flushes.",
+            flushed.iter().map(|(partition, at)| {
+                (label("partition", partition), now.saturating_sub(*at).as_millis() as f64 / 1e3)
+            }),
+        );
+    }
+
+    fn tables_text(&self, out: &mut String) {
+        let tables = self.open_tables();
+        let (mut segments, mut rows, mut bytes) = (0, 0, 0);
+        let mut loads = [LoadState::Open, LoadState::Pinned, LoadState::Prepared].map(|state| (state, 0u64));
+        for table in &tables {
+            let manifest = table.manifest();
+            segments += manifest.segment_count();
+            rows += manifest.rows();
+            bytes += manifest.bytes();
+            for (state, count) in &mut loads {
+                *count += manifest.loads().filter(|load| load.state == *state).count() as u64;
+            }
+        }
+        for (name, help, value) in [
+            ("nacre_engine_tables", "Tables that this process has open.", tables.len() as u64),
+            ("nacre_engine_segments", "Segments of these tables.", segments),
+            ("nacre_engine_segment_rows", "Rows in these segments.", rows),
+            ("nacre_engine_segment_bytes", "Bytes of these segments.", bytes),
+        ] {
+            gauges(out, name, help, [(String::new(), value)]);
+        }
+        gauges(
+            out,
+            "nacre_engine_loads",
+            "Loads under way, by state.",
+            loads.map(|(state, count)| (label("state", state.name()), count)),
+        );
+    }
+}
+
+fn cache_text(out: &mut String, stats: &CacheStats) {
+    let tiers = [("blocks", &stats.blocks), ("indexes", &stats.indexes)];
+    head(
+        out,
+        "nacre_cache_lookups_total",
+        "counter",
+        "Blocks and indexes asked for, by where they were found.",
+    );
+    for (what, tier) in tiers {
+        for (found, count) in [
+            ("memory", tier.memory_hits),
+            ("disk", tier.disk_hits),
+            ("store", tier.store_fetches),
+            ("shared", tier.shared),
+            ("failed", tier.failures),
+        ] {
+            sample(
+                out,
+                "nacre_cache_lookups_total",
+                &format!("{{what=\"{what}\",found=\"{found}\"}}"),
+                count,
+            );
+        }
+    }
+    type Number = fn(&TierStats) -> u64;
+    let numbers: [(&str, &str, &str, Number); 10] = [
+        ("nacre_cache_entries", "gauge", "Entries in memory.", |tier| tier.entries),
+        ("nacre_cache_memory_bytes", "gauge", "Bytes in memory.", |tier| tier.memory_bytes),
+        ("nacre_cache_memory_bytes_max", "gauge", "Bytes that memory may take.", |tier| tier.memory_capacity),
+        ("nacre_cache_in_flight", "gauge", "Fetches and reads of the disk under way.", |tier| tier.in_flight),
+        ("nacre_cache_disk_written_bytes_total", "counter", "Bytes written to the cache's disk.", |tier| {
+            tier.disk.written_bytes
+        }),
+        ("nacre_cache_disk_read_bytes_total", "counter", "Bytes read from the cache's disk.", |tier| {
+            tier.disk.read_bytes
+        }),
+        ("nacre_cache_disk_dropped_total", "counter", "Entries that the disk was too slow for.", |tier| {
+            tier.disk.dropped_queue
+        }),
+        ("nacre_cache_disk_unfit_total", "counter", "Entries that a write buffer had no room for.", |tier| {
+            tier.disk.dropped_buffer
+        }),
+        (
+            "nacre_cache_disk_throttled_total",
+            "counter",
+            "Reads and writes that a throttle refused.",
+            |tier| tier.disk.throttled,
+        ),
+        (
+            "nacre_cache_disk_errors_total",
+            "counter",
+            "Reads of the disk that failed; each is a miss.",
+            |tier| tier.disk.errors,
+        ),
+    ];
+    for (name, kind, help, number) in numbers {
+        head(out, name, kind, help);
+        for (what, tier) in tiers {
+            sample(out, name, &label("what", what), number(tier));
+        }
+    }
+}
+
+fn store_text(out: &mut String, counts: &RequestCounts) {
+    let operations = [
+        ("put", &counts.put),
+        ("get", &counts.get),
+        ("head", &counts.head),
+        ("list", &counts.list),
+        ("delete", &counts.delete),
+        ("copy", &counts.copy),
+        ("upload", &counts.upload),
+    ];
+    type Number = fn(&RequestCount) -> u64;
+    let numbers: [(&str, &str, Number); 3] = [
+        ("nacre_store_requests_total", "Requests to the object store, of every part.", |one| one.requests),
+        ("nacre_store_errors_total", "Those that failed; a conflict and an absence are answers.", |one| {
+            one.errors
+        }),
+        ("nacre_store_bytes_total", "Bytes of their bodies, up or down.", |one| one.bytes),
+    ];
+    for (name, help, number) in numbers {
+        head(out, name, "counter", help);
+        for (operation, count) in operations {
+            sample(out, name, &label("operation", operation), number(count));
+        }
+    }
+}
+
+fn label(name: &str, value: impl Display) -> String {
+    format!("{{{name}=\"{value}\"}}")
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
+    let _ = writeln!(out, "{name}{labels} {value}");
+}
+
+fn one(out: &mut String, name: &str, help: &str, value: u64) {
+    head(out, name, "counter", help);
+    sample(out, name, "", value);
+}
+
+fn gauges<V: Display>(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (String, V)>,
+) {
+    head(out, name, "gauge", help);
+    for (labels, value) in values {
+        sample(out, name, &labels, value);
+    }
 }

@@ -157,6 +157,10 @@ impl<S: ObjectStore> ObjectStore for Metered<S> {
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
         self.inner.local_path(path)
     }
+
+    fn request_counts(&self) -> Option<RequestCounts> {
+        Some(self.counters())
+    }
 }
 
 struct MeteredUpload {

@@ -1,6 +1,6 @@
 //! The trait that every object store implements, and its words.
 
-use crate::ObjectPath;
+use crate::{ObjectPath, RequestCounts};
 use async_trait::async_trait;
 use bytes::Bytes;
 use nacre_types::Result;
@@ -148,6 +148,11 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
 
     /// Where the bytes lie, if the store is a directory of this machine; a child process that decodes them opens it.
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf>;
+
+    /// What was asked of the store so far, where somebody counts it ([`crate::Metered`]).
+    fn request_counts(&self) -> Option<RequestCounts> {
+        None
+    }
 }
 
 /// A big object on its way.
@@ -197,5 +202,8 @@ impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
     }
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
         (**self).local_path(path)
+    }
+    fn request_counts(&self) -> Option<RequestCounts> {
+        (**self).request_counts()
     }
 }

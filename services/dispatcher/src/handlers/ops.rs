@@ -32,11 +32,6 @@ pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Answer> {
     call.finish_query()?;
     let mut text = String::with_capacity(16 << 10);
     call.app.node.metrics_text(&mut text);
-    // OpenMetrics ends with a mark; more follows here.
-    let end = text.trim_end().strip_suffix("# EOF").map(str::len);
-    if let Some(end) = end {
-        text.truncate(end);
-    }
     call.app.metrics.text(&mut text);
     Ok(Answer::bytes("text/plain; version=0.0.4; charset=utf-8", text))
 }

@@ -22,6 +22,42 @@ async fn health_limits_metrics_and_documents_are_there() {
 }
 
 #[tokio::test]
+async fn a_scrape_answers_what_an_operator_asks_at_night() {
+    let h = Harness::start().await;
+    h.row("k", "some bytes that wait to be flushed").await;
+    assert_eq!(h.get(&format!("{TABLE}/rows/absent")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        h.get(&format!("{TABLE}/rows?reverse=maybe")).await.status(),
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    h.post_json(&format!("{TABLE}/loads"), r#"{"mode":"merge","version":"now"}"#).await;
+    let metrics = h.get("/metrics").await.text().await.unwrap();
+    let value = |sample: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {sample} in {metrics}")).parse().unwrap()
+    };
+    assert!(value("nacre_engine_tail_bytes{partition=\"0\"}") > 30.0, "{metrics}");
+    assert!(value("nacre_engine_tail_bytes_max") > 1e6);
+    assert!(value("nacre_engine_tail_offset{partition=\"0\"}") >= 1.0);
+    assert_eq!(value("nacre_engine_loads{state=\"open\"}"), 1.0);
+    assert_eq!(value("nacre_engine_tables"), 1.0);
+    assert_eq!(value("nacre_engine_rows_written_total"), 1.0);
+    assert_eq!(value("nacre_http_problems_total{status=\"422\",code=\"query-invalid\"}"), 1.0);
+    assert!(!metrics.contains("row-absent"), "an absent row is no problem: {metrics}");
+    value("nacre_cache_lookups_total{what=\"blocks\",found=\"memory\"}");
+    value("nacre_cache_memory_bytes_max{what=\"indexes\"}");
+    assert!(value("process_start_time_seconds") > 1e9);
+    // Text format 0.0.4: a sample has its family's name, but for the parts of a histogram.
+    let families: Vec<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let plain = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        assert!(families.contains(&name) || plain.is_some_and(|name| families.contains(&name)), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn what_comes_later_is_501_and_what_is_nothing_404_and_a_wrong_method_405() {
     let h = Harness::start().await;
     for path in

@@ -22,6 +22,7 @@ async fn a_table_is_made_once_and_a_differing_one_conflicts() {
     assert_eq!(h.put(path, body).await.status(), StatusCode::OK);
     let differs = problem(h.put(path, "{}").await).await;
     assert_eq!((differs.status, differs.code()), (409, "table-exists"));
+    assert!(differs.detail.contains("ttl_seconds is 60, not none"), "{differs:?}");
     let described = h.json(path).await;
     for field in ["edition", "manifest", "segments", "rows", "bytes", "loads"] {
         assert!(described[field].is_number(), "{field}");

@@ -105,6 +105,14 @@ fn secrets_reach_no_log_at_any_level() {
     child.wait().unwrap();
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(text.lines().count() > 3, "nothing was logged");
+    let audited: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["target"] == "nacre::audit")
+        .collect();
+    assert_eq!(audited.len(), 1, "the table was made: {audited:?}");
+    assert_eq!((&audited[0]["method"], &audited[0]["status"]), (&"PUT".into(), &201.into()));
+    assert_eq!(audited[0]["path"], "/v1/namespaces/default/tables/t");
     for line in text.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line}");
         assert!(!line.contains("canary"), "a secret or a key in the log: {line}");

@@ -1,8 +1,8 @@
 //! Tables and their names.
 
 use crate::harness::{Harness, put, row};
-use nacre_engine::Created;
-use nacre_types::{ErrorKind, NamespaceName, TableName, TableSettings};
+use nacre_engine::{Created, FlushMode};
+use nacre_types::{ErrorKind, NamespaceName, PartitionId, TableName, TableSettings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_made_once_and_found_by_name() {
@@ -62,4 +62,27 @@ async fn a_dropped_name_is_free_at_once_where_nobody_else_is() {
     let new = harness.table("t", TableSettings::default()).await;
     assert_ne!(new.id(), old.id());
     assert_eq!(harness.get(&new, "k").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_knows_deletes_and_the_newest_version_wherever_rows_lie() {
+    let harness = Harness::memory().await;
+    let table = harness.table("t", TableSettings::default()).await;
+    assert_eq!(table.info().newest_version, None);
+    put(&table, vec![row("a", Some("v"), Some(5)), row("b", None, Some(9))]).await;
+    assert_eq!((table.info().newest_version, table.info().tail_rows), (Some(9), 2));
+    harness.node.flush(PartitionId(0), FlushMode::All).await.unwrap();
+    let info = table.info();
+    assert_eq!((info.newest_version, info.tombstones, info.tail_rows), (Some(9), 1, 0));
+    put(&table, vec![row("a", Some("w"), Some(7))]).await;
+    assert_eq!(table.info().newest_version, Some(9));
+    let text = |node: &nacre_engine::Node| {
+        let mut text = String::new();
+        node.metrics_text(&mut text);
+        text
+    };
+    let metrics = text(&harness.node);
+    assert!(
+        metrics.contains("nacre_engine_segment_rows 2\n") && metrics.contains("nacre_engine_segments 1\n")
+    );
 }
