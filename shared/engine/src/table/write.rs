@@ -17,6 +17,28 @@ use crate::{RowOutcome, SessionToken, WriteOptions, WriteRow, Written};
 /// Added to the time of the first attempt when looking for it in the log: clocks of processes differ.
 const CLOCK_MARGIN_MICROS: i64 = 60 * 1_000_000;
 
+/// The id that a caller gave, and what is written: a repeat of both is the same write. A caller who gives one id to two
+/// different writes has two writes, and not one that is answered as done and is nowhere.
+fn of_rows(id: WriteId, rows: &[WriteRow]) -> WriteId {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&id.0.to_le_bytes());
+    let number = |present: bool, number: i64| {
+        let mut bytes = [u8::from(present); 9];
+        bytes[1..].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    for row in rows {
+        let value = row.value.as_deref();
+        hash.update(&number(true, row.key.len() as i64));
+        hash.update(&row.key);
+        hash.update(&number(row.version.is_some(), row.version.unwrap_or(0)));
+        hash.update(&number(row.expires_at.is_some(), row.expires_at.unwrap_or(0)));
+        hash.update(&number(value.is_some(), value.map_or(0, |value| value.len() as i64)));
+        hash.update(value.unwrap_or_default());
+    }
+    WriteId(hash.digest128())
+}
+
 /// The rows of a write that go to one partition.
 struct Part {
     partition: PartitionId,
@@ -44,8 +66,9 @@ impl Table {
         let mut outcomes = self.judge(&rows);
         let parts = self.split(&rows, &outcomes);
         let mut token = self.token();
+        let named = options.write_id.map(|id| of_rows(id, &rows));
         for part in parts {
-            let outcome = match self.encode(&part, &rows, options) {
+            let outcome = match self.encode(&part, &rows, named) {
                 Ok(record) => self.append(part.partition, record, options).await,
                 Err(error) => AppendOutcome::NotAppended(error),
             };
@@ -149,8 +172,8 @@ impl Table {
         parts
     }
 
-    fn encode(&self, part: &Part, rows: &[WriteRow], options: &WriteOptions) -> Result<EncodedRecord> {
-        let write_id = options.write_id.unwrap_or_else(|| WriteId(self.shared.ctx.ids.random_u128()));
+    fn encode(&self, part: &Part, rows: &[WriteRow], named: Option<WriteId>) -> Result<EncodedRecord> {
+        let write_id = named.unwrap_or_else(|| WriteId(self.shared.ctx.ids.random_u128()));
         let bytes = part
             .rows
             .iter()
