@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderName;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
 };
 use http::request::Parts;
 use http_body_util::BodyExt;
@@ -314,6 +315,15 @@ impl<'a> Call<'a> {
         name: &'static str,
         code: &'static str,
     ) -> Result<BodyStream> {
+        // Stored as it came, a packed value would come back without the word that says how to unpack it.
+        if let Some(coding) = self.parts.headers.get(CONTENT_ENCODING)
+            && coding.as_bytes() != b"identity"
+        {
+            return Err(Error::invalid(format!(
+                "the content encoding {coding:?} is not taken here; send the body as it is, without Content-Encoding"
+            ))
+            .with_code("content-encoding"));
+        }
         let claimed =
             self.parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         Ok(BodyStream {

@@ -69,7 +69,7 @@ pub fn status_of(error: &Error) -> u16 {
         "key-too-long" | "value-too-large" | "body-too-large" | "batch-too-large" => return 413,
         "uri-too-long" => return 414,
         "headers-too-large" => return 431,
-        "media-type" => return 415,
+        "media-type" | "content-encoding" => return 415,
         "not-acceptable" => return 406,
         "method-not-allowed" => return 405,
         "not-implemented" => return 501,

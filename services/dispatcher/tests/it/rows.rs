@@ -1,6 +1,7 @@
 //! Single rows.
 
 use crate::harness::{Harness, TABLE, header, problem};
+use nacre_runtime::Clock as _;
 use reqwest::{Method, StatusCode};
 
 #[tokio::test]
@@ -254,4 +255,40 @@ async fn every_read_may_say_that_a_stale_answer_will_do() {
     }
     let path = format!("{TABLE}/rows:batchGet?max_staleness_ms=0&on_stale=serve");
     assert_eq!(h.post_json(&path, r#"{"keys":["k"]}"#).await["rows"][0]["value"], "v");
+}
+
+#[tokio::test]
+async fn a_packed_body_is_refused_and_not_stored_as_it_came() {
+    let h = Harness::start().await;
+    for (path, method) in [("/rows/k", Method::PUT), ("/rows:batchWrite", Method::POST)] {
+        let request = h.request(method, &format!("{TABLE}{path}")).header("content-encoding", "gzip");
+        let told = problem(request.body("x").send().await.unwrap()).await;
+        assert_eq!((told.status, told.code()), (415, "content-encoding"));
+        assert!(told.detail.contains("gzip"), "{told:?}");
+    }
+    let plain = h.request(Method::PUT, &format!("{TABLE}/rows/k")).header("content-encoding", "identity");
+    assert_eq!(plain.body("x").send().await.unwrap().status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn one_idempotency_key_on_two_different_writes_loses_neither() {
+    let h = Harness::start().await;
+    let first = h.clock.now_micros().to_string();
+    let put = |key: &str, value: &'static str| {
+        h.request(Method::PUT, &format!("{TABLE}/rows/{key}"))
+            .header("idempotency-key", "nightly")
+            .header("nacre-first-attempt", &first)
+            .body(value)
+            .send()
+    };
+    let version = |response: &reqwest::Response| header(response, "nacre-version").to_owned();
+    let one = put("a", "1").await.unwrap();
+    let again = put("a", "1").await.unwrap();
+    assert_eq!(version(&one), version(&again), "a repeat of the same write is that write");
+    for (key, value) in [("b", "1"), ("a", "2")] {
+        let other = put(key, value).await.unwrap();
+        assert_eq!(other.status(), StatusCode::NO_CONTENT);
+        assert_ne!(version(&other), version(&one));
+        assert_eq!(h.get(&format!("{TABLE}/rows/{key}")).await.text().await.unwrap(), value);
+    }
 }
