@@ -13,7 +13,6 @@ use std::path::PathBuf;
 #[command(
     name = "nacre",
     version,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "TABLE is namespace/table, or a table of the namespace \"default\".\n\
                   Each setting has one name: --listen, NACRE_LISTEN, and listen in nacre.toml; flags win over \

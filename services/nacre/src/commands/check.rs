@@ -2,7 +2,7 @@
 //! so that a job can be checked before it ships. The verdict is that of the loader's own code.
 
 use super::common::failed;
-use super::load::{ColumnArguments, gather};
+use super::load::{ColumnArguments, gather, local_path};
 use crate::output::{Grid, Out, note};
 use crate::units;
 use clap::Args;
@@ -79,21 +79,17 @@ pub(crate) fn run(arguments: &Arguments, out: &Out) -> Result<()> {
 fn files(words: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for word in words {
-        let text = match word.strip_prefix("file:") {
-            Some(path) => path.strip_prefix("//").unwrap_or(path),
-            None if word.contains("://") => {
-                return Err(Error::invalid(format!(
-                    "{word}: nacre check reads files of this machine; object stores come later"
-                ))
-                .with_code("not-built-yet"));
-            }
-            None => word,
-        };
-        let path = Path::new(text);
+        if word.contains("://") && !word.starts_with("file:") {
+            return Err(Error::invalid(format!(
+                "{word}: nacre check reads files of this machine; object stores come later"
+            ))
+            .with_code("not-built-yet"));
+        }
+        let path = local_path(word);
         if path.is_dir() {
             gather(path, path, &mut files)?;
         } else {
-            files.push((text.to_owned(), path.to_owned()));
+            files.push((path.display().to_string(), path.to_owned()));
         }
     }
     if files.is_empty() {
@@ -121,7 +117,12 @@ fn judge(name: String, path: &Path, columns: &LoadColumns) -> Result<Judged> {
     let verdict = declare_key(&*file, columns, &folder_columns, &caps).and_then(|key| {
         judged.key = Some(key.clone());
         // Any version will do: whether the file can be adopted does not depend on which one the load has.
-        let options = ProveOptions { key, version: Some(0), folder_columns: folder_columns.clone() };
+        let options = ProveOptions {
+            key,
+            version: Some(0),
+            folder_columns: folder_columns.clone(),
+            ..ProveOptions::default()
+        };
         prove_with(&file, columns, &caps, &options)
     });
     match verdict {

@@ -77,8 +77,8 @@ pub(crate) struct ReadArguments {
     #[arg(long, value_name = "CONSISTENCY", value_parser = consistency)]
     pub(crate) consistency: Option<Consistency>,
 
-    /// The newest version that may be answered, in microseconds since the epoch
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    /// The newest version that may be answered: microseconds since the epoch, or a moment such as 2030-01-31T12:00:00Z
+    #[arg(long, value_name = "VERSION", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) as_of: Option<i64>,
 
     /// A prepared load that is read as if it were committed
@@ -119,8 +119,9 @@ pub(crate) fn consistency_name(consistency: Consistency) -> &'static str {
 /// What a write may carry.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArguments {
-    /// The row's version, in microseconds since the epoch; without it the log gives one
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    /// The row's version: microseconds since the epoch, or a moment such as 2030-01-31T12:00:00Z; without it the log
+    /// gives one
+    #[arg(long, value_name = "VERSION", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) version: Option<i64>,
 
     /// Makes a repeat of a write without a version the same write

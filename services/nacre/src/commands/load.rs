@@ -10,7 +10,7 @@ use nacre_api::{
     LoadStateBody, LoadVersionBody, OnDuplicateBody,
 };
 use nacre_client::{LoadAction, TableRef, UploadBody};
-use nacre_types::{Error, Result};
+use nacre_types::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// The table
     #[arg(value_name = "TABLE")]
     table: TableArgument,
-    /// Parquet files, folders of them, or URLs that the server reads
+    /// Parquet files of this machine, folders of them, or URLs that the server reads: store:folder/ lies in its store
     #[arg(value_name = "FILE|URL", required = true)]
     sources: Vec<String>,
     /// merge: the rows join those that are there; replace: they take their place
@@ -139,7 +139,10 @@ pub(crate) async fn run(arguments: &Arguments, asker: &Asker) -> Result<()> {
     let load = asker.client.begin_load(&table, &body, arguments.idempotency_key.as_deref()).await?;
     note(&format!("load {} of {} ({:?})", load.load_id, arguments.table, load.state).to_lowercase());
     let load = match load.state {
-        LoadStateBody::Open => bring(arguments, asker, &table, &sources, load).await?,
+        LoadStateBody::Open => match bring(arguments, asker, &table, &sources, &load).await {
+            Ok(load) => load,
+            Err(error) => return Err(give_up(arguments, asker, &table, &load, error).await),
+        },
         // A repeat under an idempotency key: it is on its way already.
         _ => load,
     };
@@ -163,7 +166,7 @@ async fn bring(
     asker: &Asker,
     table: &TableRef,
     sources: &Sources,
-    load: LoadBody,
+    load: &LoadBody,
 ) -> Result<LoadBody> {
     let mut files = None;
     if let Sources::Files(list) = sources {
@@ -171,17 +174,43 @@ async fn bring(
             let size = std::fs::metadata(path).map_err(|error| failed(path.display(), &error))?.len();
             let (at, all) = (number + 1, list.len());
             note(&format!("file {at} of {all}: {} ({})", path.display(), units::bytes(size)));
-            asker.client.put_load_file(table, &load.load_id, name, UploadBody::File(path.clone())).await?;
+            let put = asker.client.put_load_file(table, &load.load_id, name, UploadBody::File(path.clone()));
+            match put.await {
+                // Files lie there whole or not at all, and who repeats a load by its key means the same files.
+                Err(error) if error.code() == "load-file-exists" && arguments.idempotency_key.is_some() => {
+                    note(&format!("{name} is there already"));
+                }
+                put => put?,
+            }
         }
         files = Some(list.iter().map(|(name, _)| name.clone()).collect());
     }
     if arguments.no_commit {
-        return Ok(load);
+        return Ok(load.clone());
     }
     let action = if arguments.prepare { LoadAction::Prepare } else { LoadAction::Commit };
     // The list is said, so that nothing else that lies there joins in.
     let body = CommitLoadBody { files, rows: arguments.rows };
     asker.client.load_action(table, &load.load_id, action, &body).await
+}
+
+/// What is certainly wrong with the files ends the load, so that it does not stay open; a key lets it be repeated as it is.
+async fn give_up(
+    arguments: &Arguments,
+    asker: &Asker,
+    table: &TableRef,
+    load: &LoadBody,
+    error: Error,
+) -> Error {
+    let is_certain = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict);
+    if arguments.idempotency_key.is_none() && is_certain {
+        let nothing = CommitLoadBody::default();
+        let cancelled = asker.client.load_action(table, &load.load_id, LoadAction::Cancel, &nothing).await;
+        if cancelled.is_ok() {
+            note(&format!("load {} was cancelled", load.load_id));
+        }
+    }
+    error
 }
 
 impl Arguments {
@@ -221,7 +250,9 @@ enum Sources {
 
 impl Sources {
     fn of(words: &[String]) -> Result<Self> {
-        let is_url = |word: &String| word.contains("://") || word.starts_with("file:");
+        let is_url = |word: &String| {
+            word.starts_with("store:") || (word.contains("://") && !word.starts_with("file:"))
+        };
         if words.iter().all(is_url) {
             return match words {
                 [one] if one.ends_with('/') => Ok(Self::Prefix(one.clone())),
@@ -234,13 +265,18 @@ impl Sources {
         }
         let mut files = Vec::new();
         for word in words {
-            let path = Path::new(word);
+            let path = local_path(word);
             if path.is_dir() {
                 gather(path, Path::new(""), &mut files)?;
             } else {
+                // Looked at before a load is begun for it.
+                std::fs::File::open(path).map_err(|error| failed(path.display(), &error))?;
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
                 files.push((name.unwrap_or_default(), path.to_owned()));
             }
+        }
+        for (name, _) in &mut files {
+            *name = plain(name);
         }
         if files.is_empty() {
             return Err(Error::not_found("there is no file to load").with_code("no-files"));
@@ -272,15 +308,37 @@ pub(crate) fn gather(folder: &Path, below: &Path, files: &mut Vec<(String, PathB
     Ok(())
 }
 
+/// The path that a word names, a file URL among them.
+pub(crate) fn local_path(word: &str) -> &Path {
+    let path = word.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    Path::new(path.unwrap_or(word))
+}
+
+/// A file's own name as a load takes it: what it may not hold becomes `-`. Its folders stay, they may be columns.
+fn plain(name: &str) -> String {
+    let (folders, own) = parts(name);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '=' | '-');
+    let own: String = own.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    // Who names a file means it, also one that a folder's listing would pass over.
+    let head = if own.starts_with(['_', '.']) { "file" } else { "" };
+    format!("{folders}{head}{own}")
+}
+
+/// Folders with their last slash, and a file's own name.
+fn parts(name: &str) -> (&str, &str) {
+    name.split_at(name.rfind('/').map_or(0, |slash| slash + 1))
+}
+
 /// Gives files of the same name (from different folders) names of their own.
 fn unlike(files: &mut [(String, PathBuf)]) {
     let mut taken = BTreeSet::new();
     for (name, _) in files {
+        let given = name.clone();
+        let (folders, own) = parts(&given);
         let mut number = 1;
         while !taken.insert(name.clone()) {
             number += 1;
-            let plain = name.split_once('~').map_or(name.as_str(), |(_, plain)| plain).to_owned();
-            *name = format!("{number}~{plain}");
+            *name = format!("{folders}{number}-{own}");
         }
     }
 }
@@ -310,7 +368,16 @@ mod tests {
         let of =
             |words: &[&str]| Sources::of(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert_eq!(of(&["s3://b/p/"]).unwrap(), Sources::Prefix("s3://b/p/".into()));
-        assert_eq!(of(&["file:./a"]).unwrap(), Sources::Urls(vec!["file:./a".into()]));
+        assert_eq!(of(&["store:in/a"]).unwrap(), Sources::Urls(vec!["store:in/a".into()]));
+        assert_eq!(of(&["store:in/"]).unwrap(), Sources::Prefix("store:in/".into()));
+        // This machine's files go through the API, however they are named.
+        let file = tempfile::NamedTempFile::with_prefix("a").unwrap();
+        let (path, name) = (file.path().display().to_string(), file.path().file_name().unwrap());
+        let files = Sources::Files(vec![(name.to_string_lossy().into_owned(), path.clone().into())]);
+        for word in [format!("file:{path}"), format!("file://{path}"), path] {
+            assert_eq!(of(&[&word]).unwrap(), files, "{word}");
+        }
+        assert_eq!(of(&["no-such-file"]).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(of(&["a", "s3://b/c"]).unwrap_err().code(), "load-sources");
     }
 
@@ -320,6 +387,22 @@ mod tests {
             ["a", "a", "b", "a"].map(|name| (name.to_owned(), PathBuf::new())).into();
         unlike(&mut files);
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "2~a", "b", "3~a"]);
+        assert_eq!(names, ["a", "2-a", "b", "3-a"]);
+        let mut files: Vec<(String, PathBuf)> =
+            ["day=1/a", "day=1/a"].map(|name| (name.to_owned(), PathBuf::new())).into();
+        unlike(&mut files);
+        assert_eq!(files[1].0, "day=1/2-a", "the folder is a column");
+    }
+
+    #[test]
+    fn names_that_a_load_does_not_take_are_made_plain() {
+        for (name, made) in [
+            ("a.parquet", "a.parquet"),
+            ("my file (1).parquet", "my-file--1-.parquet"),
+            ("_hidden.parquet", "file_hidden.parquet"),
+            ("day=1/ä", "day=1/-"),
+        ] {
+            assert_eq!(plain(name), made);
+        }
     }
 }

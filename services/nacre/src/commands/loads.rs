@@ -4,7 +4,7 @@ use super::common::{Asker, table_ref};
 use crate::output::{Grid, moment, note, pairs};
 use crate::units::{self, TableArgument};
 use clap::{Args, Subcommand};
-use nacre_api::{CommitLoadBody, LoadBody, LoadModeBody, LoadStateBody};
+use nacre_api::{CommitLoadBody, LoadBody, LoadErrorBody, LoadModeBody, LoadStateBody};
 use nacre_client::{LoadAction, TableRef};
 use nacre_types::{Error, ErrorKind, Result};
 use std::io::{IsTerminal, Write};
@@ -166,21 +166,21 @@ pub(crate) async fn wait_until(
     }
 }
 
+/// An error with its place: file, row and column as far as they are known.
+fn told(error: &LoadErrorBody) -> String {
+    let row = error.row.map(|row| format!("row {row}"));
+    let column = error.column.as_ref().map(|column| format!("column {column}"));
+    let file = (!error.file.is_empty()).then(|| error.file.clone());
+    let place: Vec<String> = [file, row, column].into_iter().flatten().collect();
+    let colon = if place.is_empty() { "" } else { ": " };
+    format!("{}{colon}{}", place.join(", "), error.detail)
+}
+
 fn failure(load: &LoadBody) -> Error {
     let mut text = format!("load {} failed", load.load_id);
     for error in load.errors.iter().take(20) {
         text.push_str("\n  ");
-        if !error.file.is_empty() {
-            text.push_str(&error.file);
-            if let Some(row) = error.row {
-                text.push_str(&format!(", row {row}"));
-            }
-            if let Some(column) = &error.column {
-                text.push_str(&format!(", column {column}"));
-            }
-            text.push_str(": ");
-        }
-        text.push_str(&error.detail);
+        text.push_str(&told(error));
     }
     if load.error_count > 20 {
         text.push_str(&format!("\n  and {} more: nacre loads describe", load.error_count - 20));
@@ -283,8 +283,11 @@ pub(crate) fn report(load: &LoadBody) -> String {
         lines.push(("edition", edition.0.to_string()));
     }
     for error in &load.errors {
-        let row = error.row.map(|row| format!(", row {row}")).unwrap_or_default();
-        lines.push(("error", format!("{}{row}: {}", error.file, error.detail)));
+        lines.push(("error", told(error)));
+    }
+    let more = load.error_count.saturating_sub(load.errors.len() as u64);
+    if more > 0 {
+        lines.push(("errors", format!("{} more", units::count(more))));
     }
     pairs(&lines)
 }

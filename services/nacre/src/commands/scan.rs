@@ -1,6 +1,6 @@
 //! `nacre scan TABLE`
 
-use super::common::{Asker, KeyEncoding, ReadArguments, show_key, table_ref};
+use super::common::{Asker, KeyEncoding, ReadArguments, moment, show_key, table_ref};
 use crate::output::{Grid, note};
 use crate::units::TableArgument;
 use clap::Args;
@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     keys_only: bool,
     /// The smallest version, inclusive
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "VERSION", value_parser = moment, allow_hyphen_values = true)]
     since: Option<i64>,
     /// The largest version, inclusive
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "VERSION", value_parser = moment, allow_hyphen_values = true)]
     until: Option<i64>,
     #[command(flatten)]
     read: ReadArguments,

@@ -1,6 +1,6 @@
 //! `nacre versions TABLE KEY`
 
-use super::common::{Asker, KeyArguments, ReadArguments};
+use super::common::{self, Asker, KeyArguments, ReadArguments};
 use super::scan::show_value;
 use crate::output::{Grid, moment};
 use clap::Args;
@@ -14,25 +14,26 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     read: ReadArguments,
     /// The smallest version, inclusive
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "VERSION", value_parser = common::moment, allow_hyphen_values = true)]
     since: Option<i64>,
     /// The largest version, inclusive
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "VERSION", value_parser = common::moment, allow_hyphen_values = true)]
     until: Option<i64>,
-    /// At most so many, 1000 unless said
-    #[arg(long, value_name = "N")]
-    limit: Option<u64>,
+    /// At most so many; 0 = all
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    limit: u64,
 }
 
-const DEFAULT_LIMIT: u64 = 1_000;
+/// Most versions of one answer.
+const PAGE: u64 = 10_000;
 
 pub(crate) async fn run(arguments: &Arguments, asker: &Asker) -> Result<()> {
     let (key, options) = (&arguments.key, arguments.read.options());
-    let mut left = arguments.limit.unwrap_or(DEFAULT_LIMIT);
+    let mut left = if arguments.limit == 0 { u64::MAX } else { arguments.limit };
     let mut which = VersionsOptions {
         since: arguments.since,
         until: arguments.until,
-        limit: Some(left),
+        limit: Some(left.min(PAGE)),
         page_token: None,
     };
     let mut page = asker.client.versions(&key.table_ref(), key.key(), &which, &options).await?;
@@ -40,7 +41,7 @@ pub(crate) async fn run(arguments: &Arguments, asker: &Asker) -> Result<()> {
     loop {
         left = left.saturating_sub(page.rows.len() as u64);
         let Some(token) = page.next_page_token.take().filter(|_| left > 0) else { break };
-        (which.page_token, which.limit) = (Some(token), Some(left));
+        (which.page_token, which.limit) = (Some(token), Some(left.min(PAGE)));
         let next = asker.client.versions(&key.table_ref(), key.key(), &which, &options).await?;
         page.rows.extend(next.rows);
         page.next_page_token = next.next_page_token;

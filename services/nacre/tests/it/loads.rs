@@ -45,6 +45,27 @@ fn files_of_every_writer_become_visible_at_once() {
 }
 
 #[test]
+fn files_may_be_called_anything_and_even_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    server.ask(&["table", "create", "t"]).well();
+    let mut names = Vec::new();
+    for inner in ["one", "two"] {
+        let name = folder.path().join(inner).join("_my file (1).parquet");
+        std::fs::create_dir_all(name.parent().unwrap()).unwrap();
+        std::fs::copy(sample("pyarrow-aligned128-sorted-tombstones.parquet"), &name).unwrap();
+        names.push(name.display().to_string());
+    }
+    let words = ["--mode", "merge", "--version-column", "version", "--output", "json"];
+    let url = format!("file://{}", names[1]);
+    let done = server.ask(&[&["load", "t", &names[0], &url][..], &words].concat()).json();
+    let files =
+        server.ask(&["loads", "files", "t", done["load_id"].as_str().unwrap(), "--output", "json"]).json();
+    let told: Vec<_> = files.as_array().unwrap().iter().map(|file| file["file"].as_str().unwrap()).collect();
+    assert_eq!(told, ["2-file_my-file--1-.parquet", "file_my-file--1-.parquet"]);
+}
+
+#[test]
 fn a_prepared_load_is_looked_at_before_it_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
