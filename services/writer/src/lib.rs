@@ -57,27 +57,43 @@ async fn flush_when_due(
     partition: PartitionId,
 ) {
     let mut last = ctx.clock.monotonic();
+    let mut through = None;
     let mut duty = node.duty(&format!("writer/{:05}", partition.0));
     while !sleep(config.look_every, shutdown).await {
         if !duty.is_ours().await {
+            node.note_flushed(partition, None);
             continue;
         }
         let bytes = node.tail_bytes(partition);
+        let began = ctx.clock.monotonic();
+        if bytes == 0 {
+            node.note_flushed(partition, Some(began));
+        }
         let is_due = bytes > 0 && ctx.clock.monotonic().saturating_sub(last) >= node.flush_config().every;
         if !is_due && bytes < node.flush_config().tail_bytes {
             continue;
         }
-        last = ctx.clock.monotonic();
+        last = began;
         match node.flush(partition, FlushMode::Due).await {
-            Ok(report) => tracing::info!(
-                %partition,
-                through = %report.through,
-                tables = report.tables_flushed,
-                rows = report.rows_flushed,
-                carried = report.rows_carried,
-                "flushed"
-            ),
-            Err(error) => tracing::warn!(%partition, %error, "the flush failed; it is tried again"),
+            Ok(report) => {
+                node.note_flushed(partition, Some(began));
+                // Rows of quiet tables stay carried for hours; that they still are is no news.
+                if through.replace(report.through) == Some(report.through) && report.tables_flushed == 0 {
+                    continue;
+                }
+                tracing::info!(
+                    %partition,
+                    through = %report.through,
+                    tables = report.tables_flushed,
+                    rows = report.rows_flushed,
+                    carried = report.rows_carried,
+                    "flushed"
+                );
+            }
+            Err(error) => {
+                node.note_flush_failed();
+                tracing::warn!(%partition, %error, "the flush failed; it is tried again");
+            }
         }
     }
     duty.release().await;

@@ -70,6 +70,8 @@ pub struct Node {
     caught_up: AtomicBool,
     /// Positions up to which the log may be trimmed, and from when on.
     pub(crate) trims: Mutex<HashMap<PartitionId, VecDeque<(Duration, LogPosition)>>>,
+    /// When the last flush of a partition began that ended well (monotonic), where this process flushes it.
+    pub(crate) flushed_at: Mutex<HashMap<PartitionId, Duration>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -114,6 +116,7 @@ impl Node {
             refreshing_names: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             trims: Mutex::default(),
+            flushed_at: Mutex::default(),
         });
         let tailers: Vec<Tailer> = (0..node.shared.log.partitions())
             .map(|partition| tail::start(&node, PartitionId(partition)))
@@ -443,14 +446,6 @@ impl Node {
         Ok(id)
     }
 
-    /// Prometheus text of the engine's metrics.
-    pub fn metrics_text(&self, out: &mut String) {
-        let mut registry = prometheus_client::registry::Registry::default();
-        self.shared.metrics.register(&mut registry);
-        // Writing to a string does not fail.
-        let _ = prometheus_client::encoding::text::encode(out, &registry);
-    }
-
     /// The table of an id; `None` where the catalog knows none (by a strong read).
     pub(crate) async fn table_by_id(self: &Arc<Self>, id: TableId) -> Result<Option<Arc<Table>>> {
         if let Some(table) = self.tables.read().get(&id) {
@@ -560,6 +555,26 @@ impl Node {
     }
 }
 
+/// The settings that differ, as JSON: what is, and what was asked for.
+fn differences(held: &TableSettings, asked: &TableSettings) -> Vec<String> {
+    let fields = |settings| serde_json::to_value(settings).unwrap_or_default();
+    let (held, asked) = (fields(held), fields(asked));
+    let names: std::collections::BTreeSet<&String> = [&held, &asked]
+        .into_iter()
+        .filter_map(|fields| fields.as_object())
+        .flat_map(|map| map.keys())
+        .collect();
+    let differs = names.into_iter().filter(|name| held.get(*name) != asked.get(*name));
+    let told = differs.map(|name| {
+        let shown = |fields: &serde_json::Value| match fields.get(name) {
+            None | Some(serde_json::Value::Null) => "none".to_owned(),
+            Some(value) => value.to_string(),
+        };
+        format!("{name} is {}, not {}", shown(&held), shown(&asked))
+    });
+    told.collect()
+}
+
 fn never_made(id: TableId) -> Error {
     Error::corrupt(format!("a name leads to table {id}, which has no table log"))
 }
@@ -577,8 +592,14 @@ fn same_or_conflict(
     // runs again.
     let held = manifest.settings();
     let key = settings.key.clone().or_else(|| held.key.clone());
-    if *held == (TableSettings { key, ..settings.clone() }) && has_shards {
+    let asked = TableSettings { key, ..settings.clone() };
+    if *held == asked && has_shards {
         return Ok(Created::Same(table));
     }
-    Err(Error::conflict("the table exists with other settings; PATCH changes them").with_code("table-exists"))
+    let shards = if has_shards { None } else { Some("it is not split at these keys".to_owned()) };
+    let differing = differences(held, &asked);
+    let differing: Vec<String> = differing.into_iter().chain(shards).collect();
+    let told = differing.join(", ");
+    Err(Error::conflict(format!("the table exists with other settings ({told}); PATCH changes them"))
+        .with_code("table-exists"))
 }
