@@ -117,10 +117,8 @@ impl Table {
             bytes: manifest.bytes(),
             tail_rows,
             tail_bytes: memtables().map(|memtable| memtable.byte_count()).sum(),
-            loads: manifest
-                .loads()
-                .filter(|load| load.state.is_under_way() || load.is_unsealed())
-                .count() as u64,
+            loads: manifest.loads().filter(|load| load.state.is_under_way() || load.is_unsealed()).count()
+                as u64,
             newest_version: memtables()
                 .filter_map(|memtable| memtable.newest_version())
                 .chain(manifest.newest_version())
@@ -190,10 +188,10 @@ impl Table {
     pub(crate) fn settle_carried(&self, partition: PartitionId, to: Offset) {
         let rows = self.uncovered_rows(partition, to);
         let merged = MemTable::new();
-        for (key, row) in rows {
+        merged.insert(rows.into_iter().map(|(key, row)| {
             let value = row.value.as_ref().map(|value| Bytes::copy_from_slice(value));
-            merged.insert(Bytes::copy_from_slice(&key), TailRow { value, ..row });
-        }
+            (Bytes::copy_from_slice(&key), TailRow { value, ..row })
+        }));
         merged.seal(to);
         let mut live = self.live.lock();
         if let Some((_, memtables)) = live.tails.iter_mut().find(|(p, _)| *p == partition) {

@@ -1,20 +1,26 @@
-//! Rows that are in the log and not yet in segments: an ordered map in memory, filled by one task and read by many.
+//! Rows that are in the log and not yet in segments: found by key through a hash table, walked in key order through
+//! sorted runs.
 //!
 //! A table's tail is a short list of these, one after another in the log. Each holds the rows of the offsets
 //! `[from, end)`; the last one is still being filled. Rows are never taken out of one: a whole memtable goes when the
 //! manifest that covers it is served and its last reader has let go of it.
 //!
-//! The map is a lock-free skip list from key to the chain of that key's rows. A chain has a lock of its own, held for
-//! a few instructions and never across anything that waits.
+//! Gets and writes are most of the work and need no order, so they meet only a hash table, cut into shards whose locks
+//! are held for one key's lookup or insertion, never across anything that waits. A list in key order (a skip list, as
+//! this once was) costs each of them some twenty steps that miss the processor's caches; here it is two or three. The
+//! order is made when somebody walks, from the keys that came since the last walk ([`super::order`]).
 
+use std::hash::BuildHasher;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use crossbeam_skiplist::SkipMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use nacre_types::{Offset, Place, Rank};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
+
+use super::order::{Order, Runs};
 
 /// A row of the tail, without its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,67 +33,82 @@ pub(crate) struct TailRow {
     pub(crate) value: Option<Bytes>,
 }
 
-/// The rows of one key in rising rank: what arrives is mostly newest, so it goes to the end.
-type Chain = Mutex<SmallVec<[TailRow; 1]>>;
+/// Locks; more than threads meet here.
+const SHARDS: usize = 32;
+/// What a row costs beside its key and value, roughly: its entry with room to grow, the hash table's slot, its place in
+/// the order.
+const ROW_OVERHEAD_BYTES: u64 = 288;
+/// So many keys without order are put in order before a walk asks for it: a walk finds little left to do.
+const UNORDERED_MAX: u64 = 8_192;
 
-/// A key with its first bytes beside it: finding a row's place compares it with some twenty others, and most of those
-/// comparisons end here, in the map's node, without a step to the record that the key is a slice of.
-#[derive(Debug, Clone)]
-struct TailKey {
-    /// The first 16 bytes, big-endian, zeros behind a short key: unequal ones are ordered as their keys are.
-    first: u128,
-    bytes: Bytes,
+/// A key and its rows in rising rank: what arrives is mostly newest, so it goes to the end.
+#[derive(Debug)]
+struct Entry {
+    key: Bytes,
+    hash: u64,
+    rows: SmallVec<[TailRow; 1]>,
 }
 
-impl TailKey {
-    fn new(bytes: Bytes) -> Self {
-        let mut first = [0; 16];
-        for (to, from) in first.iter_mut().zip(&bytes) {
-            *to = *from;
-        }
-        Self { first: u128::from_be_bytes(first), bytes }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inserted {
+    NewKey,
+    NewRow,
+    /// It was there already.
+    Not,
+}
+
+/// Some of the keys. Entries are never moved to another index.
+#[derive(Debug, Default)]
+struct Shard {
+    entries: Vec<Entry>,
+    by_hash: HashTable<u32>,
+}
+
+impl Shard {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        let is_it = |&at: &u32| self.entries.get(at as usize).is_some_and(|entry| entry.key == key);
+        let at = *self.by_hash.find(hash, is_it)?;
+        self.entries.get(at as usize)
+    }
+
+    /// Adds a row.
+    fn insert(&mut self, hash: u64, key: Bytes, row: TailRow) -> Inserted {
+        let Self { entries, by_hash } = self;
+        let is_it = |&at: &u32| entries.get(at as usize).is_some_and(|entry| entry.key == key);
+        let found = by_hash.find(hash, is_it).copied();
+        let Some(entry) = found.and_then(|at| entries.get_mut(at as usize)) else {
+            // A memtable is sealed long before it has four billion keys.
+            let at = entries.len() as u32;
+            entries.push(Entry { key, hash, rows: SmallVec::from_buf([row]) });
+            by_hash.insert_unique(hash, at, |&at| entries.get(at as usize).map_or(0, |entry| entry.hash));
+            return Inserted::NewKey;
+        };
+        let rows = &mut entry.rows;
+        let at = match rows.last() {
+            Some(last) if last.rank < row.rank => rows.len(),
+            _ => match rows.binary_search_by(|held| held.rank.cmp(&row.rank)) {
+                Ok(_) => return Inserted::Not,
+                Err(at) => at,
+            },
+        };
+        rows.insert(at, row);
+        Inserted::NewRow
     }
 }
-
-impl Ord for TailKey {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.first.cmp(&other.first).then_with(|| self.bytes.cmp(&other.bytes))
-    }
-}
-
-impl PartialOrd for TailKey {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for TailKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
-    }
-}
-
-impl Eq for TailKey {}
-
-/// Reads look with a slice: its order is the same.
-impl std::borrow::Borrow<[u8]> for TailKey {
-    fn borrow(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// What a row costs beside its key and value, roughly: map node, chain, row.
-const ROW_OVERHEAD_BYTES: u64 = 192;
 
 /// Rows of one table from a run of offsets of one partition.
 pub(crate) struct MemTable {
-    rows: SkipMap<TailKey, Chain>,
+    hasher: DefaultHashBuilder,
+    shards: [RwLock<Shard>; SHARDS],
+    order: Mutex<Order<SHARDS>>,
     row_count: AtomicU64,
+    key_count: AtomicU64,
     byte_count: AtomicU64,
+    ordered_count: AtomicU64,
     /// The offset after the last row, once the memtable is sealed; `u64::MAX` until then.
     end: AtomicU64,
-    newest_version: std::sync::atomic::AtomicI64,
-    oldest_version: std::sync::atomic::AtomicI64,
+    newest_version: AtomicI64,
+    oldest_version: AtomicI64,
 }
 
 impl std::fmt::Debug for MemTable {
@@ -99,52 +120,62 @@ impl std::fmt::Debug for MemTable {
 impl MemTable {
     pub(crate) fn new() -> Self {
         Self {
-            rows: SkipMap::new(),
+            hasher: DefaultHashBuilder::default(),
+            shards: std::array::from_fn(|_| RwLock::default()),
+            order: Mutex::default(),
             row_count: AtomicU64::new(0),
+            key_count: AtomicU64::new(0),
             byte_count: AtomicU64::new(0),
+            ordered_count: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
-            newest_version: std::sync::atomic::AtomicI64::new(i64::MIN),
-            oldest_version: std::sync::atomic::AtomicI64::new(i64::MAX),
+            newest_version: AtomicI64::new(i64::MIN),
+            oldest_version: AtomicI64::new(i64::MAX),
         }
     }
 
-    /// Adds a row. The same row twice (same rank) stays one: a tail that starts again meets rows that it has.
-    pub(crate) fn insert(&self, key: Bytes, row: TailRow) {
-        let bytes = key.len() as u64 + row.value.as_ref().map_or(0, |v| v.len() as u64) + ROW_OVERHEAD_BYTES;
-        let version = row.rank.version;
-        let entry = self.rows.get_or_insert_with(TailKey::new(key), Chain::default);
-        let mut chain = entry.value().lock();
-        let at = match chain.last() {
-            None => 0,
-            Some(last) if last.rank < row.rank => chain.len(),
-            Some(_) => match chain.binary_search_by(|held| held.rank.cmp(&row.rank)) {
-                Ok(_) => return,
-                Err(at) => at,
-            },
-        };
-        chain.insert(at, row);
-        drop(chain);
-        self.row_count.fetch_add(1, Ordering::Relaxed);
-        self.byte_count.fetch_add(bytes, Ordering::Relaxed);
-        self.newest_version.fetch_max(version, Ordering::Relaxed);
-        // One task inserts, so nothing is lost between the two; most rows are not the oldest.
-        if version < self.oldest_version.load(Ordering::Relaxed) {
-            self.oldest_version.store(version, Ordering::Relaxed);
+    /// The hash of a key and its shard. The hash table uses the lowest and the highest bits, the choice of a shard others.
+    fn place_of(&self, key: &[u8]) -> (u64, &RwLock<Shard>) {
+        let hash = self.hasher.hash_one(key);
+        (hash, &self.shards[(hash >> 40) as usize % SHARDS])
+    }
+
+    /// Adds rows; several threads may. The same row twice (same rank) stays one: a tail that starts again meets rows that
+    /// it has.
+    pub(crate) fn insert(&self, rows: impl IntoIterator<Item = (Bytes, TailRow)>) {
+        let (mut count, mut keys, mut bytes, mut newest, mut oldest) = (0, 0, 0, i64::MIN, i64::MAX);
+        for (key, row) in rows {
+            let value_bytes = row.value.as_ref().map_or(0, |v| v.len() as u64);
+            let row_bytes = key.len() as u64 + value_bytes + ROW_OVERHEAD_BYTES;
+            let version = row.rank.version;
+            let (hash, shard) = self.place_of(&key);
+            let inserted = shard.write().insert(hash, key, row);
+            if inserted != Inserted::Not {
+                count += 1;
+                keys += u64::from(inserted == Inserted::NewKey);
+                bytes += row_bytes;
+                newest = newest.max(version);
+                oldest = oldest.min(version);
+            }
         }
+        self.newest_version.fetch_max(newest, Ordering::Relaxed);
+        self.oldest_version.fetch_min(oldest, Ordering::Relaxed);
+        self.row_count.fetch_add(count, Ordering::Relaxed);
+        self.key_count.fetch_add(keys, Ordering::Relaxed);
+        self.byte_count.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The highest-ranked row of `key` among those at or above `covered`.
     pub(crate) fn top(&self, key: &[u8], covered: Place) -> Option<TailRow> {
-        let entry = self.rows.get(key)?;
-        let chain = entry.value().lock();
-        chain.iter().rev().find(|row| row.rank.place >= covered).cloned()
+        let (hash, shard) = self.place_of(key);
+        let shard = shard.read();
+        shard.find(hash, key)?.rows.iter().rev().find(|row| row.rank.place >= covered).cloned()
     }
 
     /// Appends the rows of `key` at or above `covered` to `out`, in falling rank.
     pub(crate) fn rows_of(&self, key: &[u8], covered: Place, out: &mut Vec<TailRow>) {
-        if let Some(entry) = self.rows.get(key) {
-            let chain = entry.value().lock();
-            out.extend(chain.iter().rev().filter(|row| row.rank.place >= covered).cloned());
+        let (hash, shard) = self.place_of(key);
+        if let Some(entry) = shard.read().find(hash, key) {
+            out.extend(entry.rows.iter().rev().filter(|row| row.rank.place >= covered).cloned());
         }
     }
 
@@ -159,31 +190,53 @@ impl MemTable {
         limit: usize,
         out: &mut Vec<(Bytes, TailRow)>,
     ) -> Option<Bytes> {
-        let mut seen = 0;
         let mut last = None;
-        let mut visit = |entry: crossbeam_skiplist::map::Entry<'_, TailKey, Chain>| {
-            let chain = entry.value().lock();
-            for row in chain.iter().rev().filter(|row| row.rank.place >= covered) {
-                out.push((entry.key().bytes.clone(), row.clone()));
+        let mut seen = 0;
+        for key in self.ordered().walk(range, reverse) {
+            let shard = self.shards[key.shard()].read();
+            if let Some(entry) = shard.entries.get(key.index()) {
+                let rows = entry.rows.iter().rev().filter(|row| row.rank.place >= covered);
+                out.extend(rows.map(|row| (entry.key.clone(), row.clone())));
             }
+            drop(shard);
             seen += 1;
-            last = Some(entry.key().bytes.clone());
-            seen < limit
-        };
-        if is_empty(&range) {
-            return None;
-        }
-        let mut entries = self.rows.range::<[u8], _>(range);
-        loop {
-            let next = if reverse { entries.next_back() } else { entries.next() };
-            match next {
-                None => return None,
-                Some(entry) => {
-                    if !visit(entry) {
-                        return last;
-                    }
-                }
+            if seen == limit {
+                last = Some(key.bytes.clone());
+                break;
             }
+        }
+        last
+    }
+
+    /// Every key in order, those included that were inserted before this call.
+    fn ordered(&self) -> Runs {
+        let mut order = self.order.lock();
+        self.settle(&mut order);
+        order.runs()
+    }
+
+    fn settle(&self, order: &mut Order<SHARDS>) {
+        let mut added = 0;
+        for (number, shard) in self.shards.iter().enumerate() {
+            let shard = shard.read();
+            added += order.take(number, shard.entries.iter().map(|entry| &entry.key));
+        }
+        if added > 0 {
+            order.settle();
+            self.ordered_count.fetch_add(added, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether many keys wait to be put in order.
+    pub(crate) fn wants_order(&self) -> bool {
+        self.key_count.load(Ordering::Relaxed) > self.ordered_count.load(Ordering::Relaxed) + UNORDERED_MAX
+    }
+
+    /// Puts the keys that came since in order, so that the next walk need not.
+    pub(crate) fn put_in_order(&self) {
+        // Whoever holds it does the same.
+        if let Some(mut order) = self.order.try_lock() {
+            self.settle(&mut order);
         }
     }
 
@@ -219,16 +272,6 @@ impl MemTable {
     }
 }
 
-fn is_empty(range: &(Bound<&[u8]>, Bound<&[u8]>)) -> bool {
-    match range {
-        (Bound::Included(start), Bound::Included(end)) => start > end,
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end) | Bound::Included(end)) => {
-            start >= end
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +293,7 @@ mod tests {
     fn the_highest_rank_wins_whatever_the_order_of_arrival() {
         let table = MemTable::new();
         for (version, offset, value) in [(5, 1, "a"), (7, 2, "b"), (6, 3, "c"), (7, 4, "d")] {
-            table.insert(Bytes::from_static(b"k"), row(version, offset, value));
+            table.insert([(Bytes::from_static(b"k"), row(version, offset, value))]);
         }
         assert_eq!(table.top(b"k", Place::MIN).unwrap().value.unwrap(), "d");
         let mut rows = Vec::new();
@@ -261,31 +304,10 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_in_the_order_of_their_bytes() {
-        let mut keys: Vec<Vec<u8>> = vec![vec![]];
-        for length in [1, 15, 16, 17, 40] {
-            for last in [0, 1, 127, 128, 255] {
-                for fill in [0, 128] {
-                    let mut key = vec![fill; length];
-                    key[length - 1] = last;
-                    keys.push(key);
-                }
-            }
-        }
-        for a in &keys {
-            for b in &keys {
-                let (one, other) = (TailKey::new(a.clone().into()), TailKey::new(b.clone().into()));
-                assert_eq!(one.cmp(&other), a.cmp(b), "{a:?} {b:?}");
-                assert_eq!(one == other, a == b);
-            }
-        }
-    }
-
-    #[test]
     fn the_same_row_twice_stays_one() {
         let table = MemTable::new();
         for _ in 0..2 {
-            table.insert(Bytes::from_static(b"k"), row(5, 1, "a"));
+            table.insert([(Bytes::from_static(b"k"), row(5, 1, "a"))]);
         }
         assert_eq!(table.row_count(), 1);
     }
@@ -293,8 +315,8 @@ mod tests {
     #[test]
     fn covered_rows_are_not_shown() {
         let table = MemTable::new();
-        table.insert(Bytes::from_static(b"k"), row(9, 1, "covered"));
-        table.insert(Bytes::from_static(b"k"), row(5, 2, "not"));
+        table.insert([(Bytes::from_static(b"k"), row(9, 1, "covered"))]);
+        table.insert([(Bytes::from_static(b"k"), row(5, 2, "not"))]);
         assert_eq!(table.top(b"k", place(2)).unwrap().value.unwrap(), "not");
         assert!(table.top(b"k", place(3)).is_none());
     }
@@ -303,7 +325,7 @@ mod tests {
     fn pages_go_both_ways_and_say_where_to_go_on() {
         let table = MemTable::new();
         for key in ["a", "b", "c", "d"] {
-            table.insert(Bytes::from_static(key.as_bytes()), row(1, 1, key));
+            table.insert([(Bytes::from_static(key.as_bytes()), row(1, 1, key))]);
         }
         let keys = |out: &[(Bytes, TailRow)]| out.iter().map(|(key, _)| key[0] as char).collect::<String>();
         let mut out = Vec::new();

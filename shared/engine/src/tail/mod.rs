@@ -2,6 +2,7 @@
 
 pub(crate) mod carried;
 pub(crate) mod memtable;
+mod order;
 mod partition;
 
 pub(crate) use partition::{Cut, Tailer, flushed_through_record, start};

@@ -9,7 +9,7 @@
 //!    inserted a second time have the rank that they had and stay one.
 //!
 //! A *cut* seals the memtables of all tables at one offset: what a flush takes is everything before it. Only this task
-//! inserts and only this task cuts, so a sealed memtable never gets another row.
+//! (and threads that it waits for) inserts and only this task cuts, so a sealed memtable never gets another row.
 //!
 //! Why not insert from the write path, which has the rows at hand? Because then two tasks would compute versions, and
 //! an append of another process between two of ours would be applied out of order. The log hands our own appends over
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use nacre_log::{FlushedThrough, LogPosition, Op, RecordKind, Stamped, TailStep};
 use nacre_runtime::Backoff;
@@ -32,6 +33,10 @@ use crate::node::Node;
 use crate::table::Table;
 
 const SEAL_BYTES: u64 = 64 << 20;
+/// Fewer rows are inserted sooner than another thread wakes up.
+const ROWS_PER_LANE: usize = 400;
+/// Most threads that insert one batch.
+const LANES_MAX: usize = 4;
 
 /// Where a partition is cut and whose rows lie before it.
 #[derive(Debug)]
@@ -165,10 +170,8 @@ impl Task {
                 step = tail.next() => match step? {
                     TailStep::Restart => return Ok(()),
                     TailStep::Batch(batch) => {
-                        for record in batch.records {
-                            self.apply(record).await?;
-                        }
-                        self.seal_large(batch.next.offset);
+                        let touched = self.apply(batch.records).await?;
+                        self.tend(touched, batch.next.offset);
                         self.advance(batch.next);
                     }
                 },
@@ -177,11 +180,17 @@ impl Task {
         }
     }
 
-    /// Where another process flushes, nobody cuts here: seal what has grown large, so that it can go when it is covered.
-    fn seal_large(&self, end: Offset) {
-        for filling in self.tables.values() {
-            if filling.memtable.byte_count() > SEAL_BYTES {
-                filling.memtable.seal(end);
+    /// After a batch that ends at `end`.
+    fn tend(&self, touched: Vec<Arc<MemTable>>, end: Offset) {
+        for memtable in touched {
+            // Where another process flushes, nobody cuts here: seal what has grown large, so that it can go when it is
+            // covered.
+            if memtable.byte_count() > SEAL_BYTES {
+                memtable.seal(end);
+            }
+            // Another thread does it, so that a scan need not wait for many keys to be put in order.
+            if memtable.wants_order() {
+                self.node.shared.ctx.tasks.spawn_blocking("tail order", move || memtable.put_in_order());
             }
         }
     }
@@ -209,44 +218,59 @@ impl Task {
                 continue;
             }
             match self.memtable(carried.table).await? {
-                Some(memtable) => self.insert(&memtable, carried.key, carried.row),
+                Some(memtable) => {
+                    self.pending_bytes
+                        .fetch_add(pending_bytes(&carried.key, &carried.row), Ordering::Relaxed);
+                    memtable.insert([(carried.key, carried.row)]);
+                }
                 None => refused = Some(carried.table),
             }
         }
         Ok(())
     }
 
-    async fn apply(&mut self, stamped: Stamped) -> Result<()> {
-        let record = stamped.record;
-        match record.kind {
-            RecordKind::Rows(_) => {}
-            RecordKind::Notice { seq } => {
-                self.node.hear_of_edit(record.table, seq);
-                return Ok(());
-            }
-            RecordKind::Marker | RecordKind::Fence => return Ok(()),
-        }
-        let Some(memtable) = self.memtable(record.table).await? else {
-            tracing::error!(table = %record.table, offset = %stamped.offset, "rows of a table that was never made");
-            return Ok(());
-        };
-        let place = Place::streamed(record.generation, stamped.offset);
+    /// Inserts the rows of a batch. A large one is cut among threads: whoever wrote it waits for this, and the order of
+    /// insertion does not matter, because a row's place among the rows of its key is its rank. Answers the memtables.
+    async fn apply(&mut self, records: Vec<Stamped>) -> Result<Vec<Arc<MemTable>>> {
+        let mut work = Vec::with_capacity(records.len());
+        let mut touched: Vec<Arc<MemTable>> = Vec::new();
         let mut rows = 0;
-        for (index, row) in record.rows().enumerate() {
-            let version = row.version.unwrap_or(stamped.version);
-            let rank = Rank { version, place, index: index as u32 };
-            let value = (row.op == Op::Put).then_some(row.value);
-            self.insert(&memtable, row.key, TailRow { rank, expires_at: row.expires_at, value });
-            rows += 1;
+        for stamped in records {
+            let record = &stamped.record;
+            match &record.kind {
+                RecordKind::Rows(held) => rows += held.len(),
+                RecordKind::Notice { seq } => {
+                    self.node.hear_of_edit(record.table, *seq);
+                    continue;
+                }
+                RecordKind::Marker | RecordKind::Fence => continue,
+            }
+            match self.memtable(record.table).await? {
+                Some(memtable) => {
+                    if !touched.iter().any(|held| Arc::ptr_eq(held, &memtable)) {
+                        touched.push(memtable.clone());
+                    }
+                    work.push((memtable, stamped));
+                }
+                None => {
+                    tracing::error!(table = %record.table, offset = %stamped.offset, "rows of a table that was never made");
+                }
+            }
         }
-        self.node.shared.metrics.tail_rows_applied.inc_by(rows);
-        Ok(())
-    }
-
-    fn insert(&self, memtable: &MemTable, key: bytes::Bytes, row: TailRow) {
-        let bytes = key.len() + row.value.as_ref().map_or(0, bytes::Bytes::len) + 64;
-        self.pending_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        memtable.insert(key, row);
+        let lanes = (rows / ROWS_PER_LANE).clamp(1, LANES_MAX).min(work.len().max(1));
+        let per_lane = work.len().div_ceil(lanes);
+        let mut others = Vec::with_capacity(lanes);
+        while work.len() > per_lane {
+            let (lane, pending) = (work.split_off(work.len() - per_lane), self.pending_bytes.clone());
+            let insert = move || insert_all(lane, &pending);
+            others.push(self.node.shared.ctx.tasks.spawn_blocking("tail insert", insert));
+        }
+        let mut inserted = insert_all(work, &self.pending_bytes);
+        for lane in others {
+            inserted += lane.await?;
+        }
+        self.node.shared.metrics.tail_rows_applied.inc_by(inserted);
+        Ok(touched)
     }
 
     /// The memtable that rows of `table` go to; `None` where the catalog knows no such table.
@@ -281,4 +305,27 @@ impl Task {
         tables.sort_by_key(|pending| pending.table.id());
         Cut { position, tables }
     }
+}
+
+/// What a row counts towards the bound on writes.
+fn pending_bytes(key: &Bytes, row: &TailRow) -> u64 {
+    (key.len() + row.value.as_ref().map_or(0, Bytes::len) + 64) as u64
+}
+
+/// Inserts the rows of records into the memtables beside them; answers how many.
+fn insert_all(records: Vec<(Arc<MemTable>, Stamped)>, pending: &AtomicU64) -> u64 {
+    let (mut rows, mut bytes) = (0, 0);
+    for (memtable, Stamped { offset, version: given, record, .. }) in records {
+        let place = Place::streamed(record.generation, offset);
+        memtable.insert(record.rows().enumerate().map(|(index, row)| {
+            let rank = Rank { version: row.version.unwrap_or(given), place, index: index as u32 };
+            let value = (row.op == Op::Put).then_some(row.value);
+            let tail_row = TailRow { rank, expires_at: row.expires_at, value };
+            rows += 1;
+            bytes += pending_bytes(&row.key, &tail_row);
+            (row.key, tail_row)
+        }));
+    }
+    pending.fetch_add(bytes, Ordering::Relaxed);
+    rows
 }
