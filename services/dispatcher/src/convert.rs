@@ -417,12 +417,12 @@ pub(crate) fn load_file(file: LoadFile) -> LoadFileBody {
 pub(crate) fn file_name(raw: &str) -> Result<String> {
     const MOST: usize = 512;
     let decoded = nacre_api::percent_decode(raw, false)?;
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'=' | b'-');
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'=' | b'-' | b'%' | b' ');
     let segment = |s: &[u8]| !s.is_empty() && s.iter().all(plain) && s != b"." && s != b"..";
     match std::str::from_utf8(&decoded) {
         Ok(name) if name.len() <= MOST && decoded.split(|&b| b == b'/').all(segment) => Ok(name.to_owned()),
         _ => Err(Error::invalid(format!(
-            "the file's name is not made of [A-Za-z0-9._=-], with / between folders, {MOST} bytes at most"
+            "the file's name is not made of [A-Za-z0-9._=% -], with / between folders, {MOST} bytes at most"
         ))
         .with_code("file-name-invalid")),
     }

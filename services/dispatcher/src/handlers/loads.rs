@@ -110,7 +110,7 @@ pub(crate) async fn files(call: &mut Call<'_>, ns: &str, table: &str, id: &str) 
 
 /// Puts a Parquet file into the staging place, for producers that cannot reach it.
 #[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}/loads/{id}/files/{name}", operation_id = "put_load_file", tag = "Loads",
-    params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path), ("name" = String, Path, description = "[A-Za-z0-9._=-], folders separated by /")),
+    params(("ns" = String, Path), ("table" = String, Path), ("id" = String, Path), ("name" = String, Path, description = "[A-Za-z0-9._=% -], folders separated by /")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 204, description = "Stored."), (status = 409, body = Problem, content_type = "application/problem+json", description = "The load is not open, or the name is taken."), (status = 413, body = Problem, content_type = "application/problem+json", description = "body-too-large: the limit load_file_bytes")))]
 pub(crate) async fn put_file(

@@ -140,6 +140,24 @@ async fn folders_give_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_that_hive_and_spark_have_encoded_are_decoded_once() {
+    let harness = Harness::new().await;
+    let request = columns(json!({"key": ["ts", "id"], "value": "body"}));
+    let file = |body| orders(&[("x", 1, 1, body)]);
+    let files = [
+        ("ts=2024-01-01 00%3A00/part 0.parquet", file("one")),
+        ("ts=100%25/part.parquet", file("two")),
+        ("ts=%252e%252e%252F/part.parquet", file("three")),
+    ];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    harness.load_well(request, &files).await;
+    for (folder, body) in [("2024-01-01 00:00", "one"), ("100%", "two"), ("%2e%2e%2F", "three")] {
+        let found = harness.get(&key(&[text(folder), Part::Int64(1)])).await;
+        assert_eq!(found.unwrap().value, body, "{folder}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delete_column_says_what_is_a_tombstone_and_an_expiry_column_when_rows_end() {
     let harness = Harness::new().await;
     harness.put("b", Some("old"), V - 1).await;

@@ -3,7 +3,7 @@
 //! The record `loads/<load id>` is written by the loader that holds the load's lease, every few seconds and at every
 //! change of phase. Nothing rests on it but what people see; the truth about a load is in the table log.
 
-use nacre_store::ObjectMeta;
+use nacre_store::{ObjectMeta, ObjectPath};
 use nacre_types::{Error, LoadId, Result};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -
 /// `Invalid` (`file-name`).
 pub fn check_file_name(name: &str) -> Result<()> {
     let wrong = |why: &str| {
-        Error::invalid(format!("the file name {name:?} {why}; use [A-Za-z0-9._=-] and '/' between folders"))
+        Error::invalid(format!("the file name {name:?} {why}; use [A-Za-z0-9._=% -] and '/' between folders"))
             .with_code("file-name")
     };
     if name.is_empty() || name.len() > 512 {
@@ -110,11 +110,11 @@ pub fn check_file_name(name: &str) -> Result<()> {
         if part.is_empty() || part.starts_with(['.', '_']) {
             return Err(wrong("has a part that is empty or begins with '.' or '_'"));
         }
-        if !part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._=-".contains(&b)) {
+        if !part.bytes().all(ObjectPath::allows) {
             return Err(wrong("has a character that is not allowed"));
         }
     }
-    Ok(())
+    ObjectPath::new(name).map(drop).map_err(|_| wrong("cannot be a path"))
 }
 
 /// Whether a load passes over a file: hidden names (`_SUCCESS`, `.crc`) and empty objects.
@@ -134,10 +134,11 @@ mod tests {
 
     #[test]
     fn file_names_cannot_leave_their_folder() {
-        for good in ["a.parquet", "day=2024-01-01/part-0.parquet", "A_b"] {
+        for good in ["a.parquet", "day=2024-01-01/part-0.parquet", "A_b", "ts=2024-01-01 00%3A00/x"] {
             assert!(check_file_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "_SUCCESS", "a b", "ä", "a\0"] {
+        for bad in ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "_SUCCESS", "a ", "ä", "a\0", "%2e%2e/a"]
+        {
             assert_eq!(check_file_name(bad).unwrap_err().code(), "file-name", "{bad:?}");
         }
     }

@@ -305,7 +305,7 @@ async fn a_name_is_an_object_or_a_folder_and_links_lead_nowhere() {
     assert!(store.get(&path("a/link"), GetOptions::default()).await.is_err());
     assert_eq!(store.list("a", None, 9).await.unwrap().len(), 1);
     // What a load would leave out in silence is an error.
-    std::fs::write(dir.path().join("data/a/part 1.parquet"), "x").unwrap();
+    std::fs::write(dir.path().join("data/a/part+1.parquet"), "x").unwrap();
     assert_eq!(store.list("a", None, 9).await.unwrap_err().code(), "object-path");
 }
 

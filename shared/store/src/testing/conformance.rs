@@ -33,6 +33,7 @@ pub async fn conformance(make: impl Fn() -> Handles) {
         ("a copy has the bytes and outlives its source", |h| Box::pin(a_copy_outlives_its_source(h))),
         ("a copy needs the tag and a free name", |h| Box::pin(a_copy_needs_the_tag(h))),
         ("an upload is seen whole or not at all", |h| Box::pin(an_upload_is_seen_whole(h))),
+        ("a name that looks encoded is itself", |h| Box::pin(a_name_that_looks_encoded(h))),
         ("an empty object is an object", |h| Box::pin(an_empty_object(h))),
         ("dates are the store's own", |h| Box::pin(dates_are_the_stores(h))),
     ];
@@ -73,6 +74,30 @@ async fn what_was_put_is_read(handles: Handles) {
             assert_eq!(object.meta.size, body.len() as u64);
         }
     }
+}
+
+async fn a_name_that_looks_encoded(handles: Handles) {
+    let names = ["x/ts=2024-01-01 00%3A00/p", "x/ts=2024-01-01 00%253A00/p", "x/up=%2E%2E%2F/p", "x/100%"];
+    for name in names {
+        create(&handles[0], name, name.as_bytes()).await;
+    }
+    for store in &handles {
+        for name in names {
+            assert_eq!(read(store, name).await, name);
+        }
+        let mut listed: Vec<String> =
+            store.list("x/", None, 10).await.unwrap().into_iter().map(|meta| meta.path.to_string()).collect();
+        listed.sort();
+        let mut expected = names.map(str::to_owned);
+        expected.sort();
+        assert_eq!(listed, expected);
+        let page = store.list("x/ts=2024-01-01 00%3A00/", None, 10).await.unwrap();
+        assert_eq!(page.len(), 1);
+    }
+    let copied = path("y/ts=00%3A00/copy of it");
+    let tag = handles[0].head(&path(names[0])).await.unwrap().tag;
+    handles[0].copy(&path(names[0]), &copied, &tag).await.unwrap();
+    assert_eq!(read(&handles[0], copied.as_str()).await, names[0]);
 }
 
 async fn a_range_must_lie_within(handles: Handles) {
