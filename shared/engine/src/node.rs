@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub dropped_name_life: Duration,
     /// How often the table logs of open tables are read where nothing tells of new edits.
     pub poll_every: Duration,
+    /// A load that makes a shard larger than this cuts it before it shows itself.
+    pub shard_bytes: u64,
 }
 
 impl Default for NodeConfig {
@@ -54,6 +56,8 @@ impl Default for NodeConfig {
             presence: PresenceConfig::local(),
             dropped_name_life: Duration::from_secs(600),
             poll_every: Duration::from_secs(1),
+            // A 100 TB table has 6,000 shards: enough to spread, few enough for every process to know.
+            shard_bytes: 16 << 30,
         }
     }
 }

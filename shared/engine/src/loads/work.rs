@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nacre_catalog::RecordPut;
 use nacre_manifest::{
-    Change, Load, LoadGoal, LoadState as Stored, Manifest, PrepareLoad, Segment, SetSettings,
+    Change, Load, LoadGoal, LoadMode, LoadState as Stored, Manifest, PrepareLoad, Segment, SetSettings,
 };
 use nacre_store::{ObjectPath, PutMode};
 use nacre_types::tuple::kind_name;
@@ -13,6 +13,7 @@ use nacre_types::{KeySchema, LoadId, Result, TableSettings};
 
 use super::find;
 use super::pin::{change_under_way, read_under_way};
+use super::split::splits;
 use super::status::{self, LoadReport, LoadStatus, PinnedFiles, status_record};
 use crate::node::Node;
 use crate::output::{Built, put_segment};
@@ -141,7 +142,7 @@ impl Table {
         Ok(path.as_str().to_owned())
     }
 
-    /// Brings the load's layer: pinned → prepared. `declares`: the same edit says that keys of the table are these.
+    /// Brings the load's layer: pinned → prepared, and cuts the shards that it would make too big. `declares`: the same edit says that keys of the table are these.
     ///
     /// # Errors
     /// `Conflict` where the load was cancelled meanwhile, or (`load-key`) another said what keys are.
@@ -162,11 +163,14 @@ impl Table {
         for partition in self.partitions_of(None) {
             log_time = log_time.max(self.shared.log.log_time(partition).await?);
         }
+        let weights = self.weights(&segments, load.mode == LoadMode::Replace).await?;
+        let shard_bytes = self.shared.config.shard_bytes;
         let (id, job) = (load.id, load.job);
         self.commit(Box::new(move |manifest| {
             let held = find(manifest, id)?;
             Ok(match held.state {
                 Stored::Pinned => {
+                    let cuts = splits(manifest, &weights, shard_bytes).into_iter().map(Change::SplitShard);
                     let declared = key_change(manifest, declares.as_ref(), log_time)?;
                     let prepared = Change::PrepareLoad(PrepareLoad {
                         load: id,
@@ -175,7 +179,7 @@ impl Table {
                         rows_hidden,
                         report_path: report_path.clone(),
                     });
-                    declared.into_iter().chain([prepared]).collect()
+                    declared.into_iter().chain(cuts).chain([prepared]).collect()
                 }
                 Stored::Prepared | Stored::Committed => Vec::new(),
                 _ => return Err(super::wrong_state(held, "prepared")),

@@ -4,5 +4,6 @@
 mod harness;
 mod lateness;
 mod power;
+mod splits;
 mod tables;
 mod writes;
