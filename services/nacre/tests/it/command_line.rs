@@ -16,6 +16,7 @@ fn problem(code: &str, kind: &str, status: u16) -> String {
 fn help_and_version_are_no_failure_and_wrong_usage_is_2() {
     assert!(run(&["--help"]).well().contains("nacre.toml"));
     assert!(run(&["--version"]).well().starts_with("nacre "));
+    assert!(run(&["help", "load"]).well().contains("--mode"));
     for words in [
         &[][..],
         &["fetch"],
@@ -60,6 +61,21 @@ fn a_server_that_is_not_there_is_a_failure_with_a_word_about_it() {
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(json["error"]["code"], "server-unreachable");
     assert_eq!(json["error"]["retryable"], true);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_found_before_the_server_is_asked() {
+    let words = ["load", "t", "no-such.parquet", "--mode", "merge", "--version", "now"];
+    let said = run(&[&words[..], &["--server", "http://127.0.0.1:1"]].concat()).badly(3);
+    assert!(said.contains("no-such.parquet"), "{said}");
+}
+
+#[test]
+fn versions_may_be_said_as_moments() {
+    let server = Canned::new("200 OK", ROW, "");
+    run(&["get", "t", "k", "--as-of", "1970-01-01T00:00:01Z", "--server", &server.api]).well();
+    let request = server.request();
+    assert!(request.contains("as_of=1000000 "), "{request}");
 }
 
 #[test]

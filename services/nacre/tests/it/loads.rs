@@ -66,6 +66,25 @@ fn files_may_be_called_anything_and_even_alike() {
 }
 
 #[test]
+fn a_load_that_broke_off_goes_on_under_its_key_and_one_that_is_refused_does_not_stay_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    server.ask(&["table", "create", "t"]).well();
+    let words = ["--mode", "merge", "--version-column", "version", "--idempotency-key", "nightly"];
+    let file = "pyarrow-aligned128-sorted-tombstones.parquet";
+    // As if the first had broken off between the upload and the commit.
+    let first = load(&server, file, &[&words[..], &["--no-commit"]].concat()).json();
+    let again = load(&server, file, &words).json();
+    assert_eq!((&again["load_id"], &again["state"]), (&first["load_id"], &"committed".into()));
+
+    let words = ["load", "t", "s3://bucket/folder/", "--mode", "merge", "--version", "now"];
+    server.ask(&words).badly(2);
+    let list = server.ask(&["loads", "list", "t", "--output", "json"]).json();
+    let states: Vec<_> = list.as_array().unwrap().iter().map(|load| load["state"].clone()).collect();
+    assert!(!states.contains(&"open".into()), "{states:?}");
+}
+
+#[test]
 fn a_prepared_load_is_looked_at_before_it_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
