@@ -216,7 +216,9 @@ impl Block {
         if !equal(first) {
             return first..first;
         }
-        if !equal(first + 1) {
+        let heads = self.wide(HEADER);
+        // Other keys nearly always have other heads.
+        if heads.get(first + 1) != heads.get(first) || !equal(first + 1) {
             return first..first + 1;
         }
         first..self.partition(first + 2..self.shape.rows, |i| self.key(i) == key)
