@@ -213,10 +213,15 @@ async fn sources_elsewhere_in_the_store_are_copied_and_listed_files_are_all_ther
     let request = with(merge(), json!({"source": {"files": ["store:exports/day=1/a.parquet"]}}));
     let info = harness.load_well(request, &[]).await;
     assert_eq!(info.progress.files, 1);
-    for wrong in ["s3://bucket/x", "store:tables/x", "store:../x", "file:///etc/passwd"] {
-        let load = harness.begin(with(merge(), json!({"source": {"files": [wrong]}}))).await.id;
+    let wrong = ["s3://bucket/x", "store:tables/x", "store:../x", "file:///etc/passwd", "store:staging/x/y"];
+    let wrong = wrong.map(|url| json!({"files": [url]})).into_iter();
+    // A folder of the store's own, however it is written.
+    let folders =
+        ["store:tables", "store:tables/", "store:/catalog/", "store:log", "store:staging", "store:"];
+    for source in wrong.chain(folders.map(|url| json!({"prefix": url}))) {
+        let load = harness.begin(with(merge(), json!({"source": source}))).await.id;
         let error = harness.table.commit_load(load, None, None).await.unwrap_err();
-        assert_eq!(error.code(), "load-source", "{wrong}");
+        assert_eq!(error.code(), "load-source", "{source}");
     }
 
     let load = harness.begin(merge()).await.id;

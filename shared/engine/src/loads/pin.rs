@@ -132,8 +132,9 @@ impl Table {
         };
         let path = url.strip_prefix("store:").ok_or_else(wrong)?.trim_matches('/');
         let path = ObjectPath::new(path).map_err(|_| wrong())?;
-        let inside = ["tables/", "catalog/", "carried/", "log/", "identity"];
-        if inside.iter().any(|own| path.as_str().starts_with(own)) {
+        // By the whole first segment: "store:tables" is the folder of every table.
+        let inside = ["tables", "catalog", "carried", "log", "identity", "staging", "probe"];
+        if path.as_str().split('/').next().is_none_or(|first| inside.contains(&first)) {
             return Err(wrong());
         }
         Ok(path)
