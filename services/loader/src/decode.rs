@@ -39,6 +39,8 @@ pub(crate) struct Adoptable {
     /// Its encoded index.
     pub(crate) index: Bytes,
     pub(crate) summary: SegmentSummary,
+    /// Rows below [`ProveOptions::hidden_below`].
+    pub(crate) hidden: u64,
 }
 
 pub(crate) enum Looked {
@@ -74,28 +76,23 @@ impl Opened {
         }
     }
 
-    pub(crate) fn look(
-        &self,
-        columns: &LoadColumns,
-        key: &KeySchema,
-        version: Option<i64>,
-        folders: &[(String, String)],
-    ) -> Result<Looked> {
-        let options = ProveOptions { key: key.clone(), version, folder_columns: folders.to_vec() };
+    pub(crate) fn look(&self, columns: &LoadColumns, options: &ProveOptions) -> Result<Looked> {
         match self {
-            Self::Here(file) => Ok(match prove_with(file, columns, &Caps::default(), &options)? {
+            Self::Here(file) => Ok(match prove_with(file, columns, &Caps::default(), options)? {
                 Verdict::Adopt(adopted) => Looked::Adopt(Box::new(Adoptable {
                     index: adopted.index.encode(),
                     summary: adopted.summary,
+                    hidden: adopted.hidden,
                 })),
                 Verdict::Rewrite { reason, hint } => Looked::Rewrite { reason, hint },
             }),
             Self::Child(spawn) => {
                 let work = Work::Look {
                     columns: columns.clone(),
-                    key: key.clone(),
-                    version,
-                    folders: folders.to_vec(),
+                    key: options.key.clone(),
+                    version: options.version,
+                    folders: options.folder_columns.clone(),
+                    hidden_below: options.hidden_below,
                 };
                 match Session::start(spawn, &work)?.answer()? {
                     Answer::Adopt(adopted) => {

@@ -2,7 +2,7 @@
 
 use nacre_engine::{LoadError, LoadFile, PinnedFile};
 use nacre_manifest::Manifest;
-use nacre_segment::foreign::{LoadColumns, ReadRequest};
+use nacre_segment::foreign::{LoadColumns, ProveOptions, ReadRequest};
 use nacre_types::{Error, ErrorKind, KeySchema, Result, TableSettings, limits};
 use tokio::sync::mpsc;
 
@@ -57,7 +57,13 @@ pub(crate) enum Outcome {
 /// # Errors
 /// What is wrong with the file.
 pub(crate) fn look(opened: &Opened, name: &str, rules: &RowRules) -> Result<Outcome> {
-    match opened.look(&rules.columns, &rules.key, rules.version, &folder_columns(name))? {
+    let options = ProveOptions {
+        key: rules.key.clone(),
+        version: rules.version,
+        folder_columns: folder_columns(name),
+        hidden_below: Some(rules.hidden_below),
+    };
+    match opened.look(&rules.columns, &options)? {
         Looked::Adopt(adopted) => {
             rules.check_version(adopted.summary.min_version)?;
             rules.check_version(adopted.summary.max_version)?;

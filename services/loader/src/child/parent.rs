@@ -106,10 +106,11 @@ impl Session {
             Head::Rewrite { reason, hint } => Answer::Rewrite { reason, hint },
             Head::Open { has_versions } => Answer::Open { has_versions },
             Head::Failed { kind, detail } => return Err(error_of(&kind, detail)),
-            Head::Adopt(summary) => match self.frame()? {
+            Head::Adopt { summary, hidden } => match self.frame()? {
                 Kind::Index => Answer::Adopt(Box::new(Adoptable {
                     index: std::mem::take(&mut self.body).into(),
                     summary: summary.into(),
+                    hidden,
                 })),
                 _ => return Err(out_of_turn()),
             },

@@ -94,12 +94,17 @@ fn work<W: Write>(file: &Arc<dyn ReadAt>, work: &Work, out: &mut FrameWriter<W>)
                 Err(error) => head(out, &Head::failed(&error)),
             }
         }
-        Work::Look { columns, key, version, folders } => {
-            let options =
-                ProveOptions { key: key.clone(), version: *version, folder_columns: folders.clone() };
+        Work::Look { columns, key, version, folders, hidden_below } => {
+            let options = ProveOptions {
+                key: key.clone(),
+                version: *version,
+                folder_columns: folders.clone(),
+                hidden_below: *hidden_below,
+            };
             match prove_with(file, columns, &Caps::default(), &options) {
                 Ok(Verdict::Adopt(adopted)) => {
-                    head(out, &Head::Adopt((&adopted.summary).into()))?;
+                    let summary = (&adopted.summary).into();
+                    head(out, &Head::Adopt { summary, hidden: adopted.hidden })?;
                     out.write(Kind::Index, &adopted.index.encode())
                 }
                 Ok(Verdict::Rewrite { reason, hint }) => head(out, &Head::Rewrite { reason, hint }),

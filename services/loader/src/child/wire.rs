@@ -20,9 +20,23 @@ pub(super) struct Request {
 /// What is to be done with the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Work {
-    Declare { columns: LoadColumns, folders: Vec<(String, String)> },
-    Look { columns: LoadColumns, key: KeySchema, version: Option<i64>, folders: Vec<(String, String)> },
-    Rows { columns: LoadColumns, key: KeySchema, folders: Vec<(String, String)>, skip_rows: u64 },
+    Declare {
+        columns: LoadColumns,
+        folders: Vec<(String, String)>,
+    },
+    Look {
+        columns: LoadColumns,
+        key: KeySchema,
+        version: Option<i64>,
+        folders: Vec<(String, String)>,
+        hidden_below: Option<i64>,
+    },
+    Rows {
+        columns: LoadColumns,
+        key: KeySchema,
+        folders: Vec<(String, String)>,
+        skip_rows: u64,
+    },
 }
 
 /// The first frame of an answer; an error may also come later.
@@ -30,7 +44,10 @@ pub(crate) enum Work {
 pub(super) enum Head {
     Key(KeySchema),
     /// A frame with the index follows.
-    Adopt(Summary),
+    Adopt {
+        summary: Summary,
+        hidden: u64,
+    },
     Rewrite {
         reason: String,
         hint: String,

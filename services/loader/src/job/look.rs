@@ -46,12 +46,12 @@ impl Job<'_> {
                 read: false,
                 hidden: 0,
             }),
-            Outcome::Adopt(adopted) => self.adopt(pinned, *adopted, rules).await,
+            Outcome::Adopt(adopted) => self.adopt(pinned, *adopted).await,
         }
     }
 
-    async fn adopt(&self, pinned: &PinnedFile, adopted: Adoptable, rules: &RowRules) -> Result<FileDone> {
-        let Adoptable { index, summary } = adopted;
+    async fn adopt(&self, pinned: &PinnedFile, adopted: Adoptable) -> Result<FileDone> {
+        let Adoptable { index, summary, hidden } = adopted;
         let id = SegmentId(self.ctx.ids.random_u128());
         let (table, job) = (self.table.id(), self.load.job);
         let to = ObjectPath::new(&format!("tables/{table}/{job}/{id}.parquet"))?;
@@ -90,8 +90,6 @@ impl Job<'_> {
             with_place: false,
             exact_places: true,
         };
-        // Exact where all or none of the file's rows are hidden; rows between are told as none.
-        let hidden = if summary.max_version < rules.hidden_below { summary.rows } else { 0 };
         let outcome = if pinned.staged { "adopted" } else { "copied" };
         Ok(FileDone {
             report: file::report(pinned, summary.rows, outcome, None),

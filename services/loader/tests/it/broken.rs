@@ -166,3 +166,26 @@ async fn equal_duplicates_are_one_row() {
     assert_eq!(harness.table.info().rows_estimate, 3);
     assert_eq!(info.progress.rows, 5);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_beyond_the_limit_are_named_with_their_rows_however_the_file_lies() {
+    let harness = Harness::new().await;
+    let (most, long) = ("v".repeat(1 << 20), "v".repeat((1 << 20) + 1));
+    // Adopted if it were not for one value: sorted, small pages, and values that compress to nothing.
+    let file = pairs(&[("a", "x"), ("b", &most), ("c", &long), ("d", &long)]);
+    let info = harness.load(merge(), &[("f", &file)]).await;
+    assert_eq!(info.state, LoadState::Failed);
+    let reason = harness.files_of(info.id).await[0].reason.clone();
+    assert!(reason.unwrap().starts_with("the value of row 2 has 1048577 bytes"));
+    let errors = told(&info);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    for (row, error) in [2, 3].into_iter().zip(&errors) {
+        assert!(error.starts_with(&format!("f row {row} column value")), "{error}");
+        assert!(error.contains("1048577") && error.contains("1048576"), "{error}");
+    }
+    // A page that is longer than the limit, and no value that is.
+    let half = "v".repeat(1 << 19);
+    let file = pairs(&[("a", &half), ("b", &most), ("c", &half)]);
+    let info = harness.load_well(merge(), &[("f", &file)]).await;
+    assert_eq!(info.progress.adopted_files, 1);
+}

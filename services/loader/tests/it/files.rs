@@ -23,6 +23,7 @@ pub(crate) fn parquet(fields: &str, columns: &[Column<'_>], rows_per_page: usize
         .set_compression(Compression::SNAPPY)
         .set_data_page_row_count_limit(rows_per_page)
         .set_write_batch_size(rows_per_page)
+        .set_data_page_size_limit(64 << 20)
         .build();
     let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();

@@ -48,6 +48,11 @@ async fn a_merge_tells_how_many_of_its_rows_a_floor_hides() {
     assert_eq!((info.progress.adopted_files, info.progress.rewritten_files), (1, 1));
     assert_eq!(info.rows_hidden, Some(4));
     assert_eq!(harness.texts().await, [pair("a", "1"), pair("d", "seen")]);
+    // Of an adopted file some.
+    let partly = rows(&[("g", V - 1, Some("x")), ("h", V, Some("seen")), ("i", V - 7, Some("x"))]);
+    let request = json!({"mode": "merge", "columns": {"key": ["key"], "version": "version"}});
+    let info = harness.load_well(request, &[("adopted", &partly)]).await;
+    assert_eq!((info.progress.adopted_files, info.rows_hidden), (1, Some(2)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

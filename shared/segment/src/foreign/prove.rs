@@ -6,14 +6,17 @@
 //! 2. every block is one page of at most 1,024 rows in every column, the same rows: from the offset indexes if they are
 //!    consistent, else from the page headers, never from a value page's body;
 //! 3. rows are sorted by key, then version descending, and no (key, version) is there twice: from reading every key and
-//!    version. What a file says of its own order is not looked at.
+//!    version. What a file says of its own order is not looked at;
+//! 4. no value is longer than a value may be: from the page headers, since no value is longer than its page or
+//!    dictionary uncompressed. Only row groups where that is not enough have their values decoded. Where small reads are
+//!    dear and the headers were not read, this is not known, and a value beyond the limit is served as it lies.
 //!
 //! A file that fails is no error: it is rewritten, and the verdict says why and what its writer would have to set. What
 //! is an error is a file that cannot be read at all.
 
 mod group;
 
-use group::{GroupColumns, State};
+use group::{GroupColumns, Slice, State};
 
 use super::columns::{Finder, Found, LoadColumns, is_used};
 use super::footer::{Footer, corrupt, read_footer};
@@ -44,6 +47,8 @@ pub struct Adopted {
     /// Whether `summary.tombstones` was counted from v2 page headers alone. Otherwise it comes, in whole or in part,
     /// from the file's own statistics (value pages are not read), or is 0 where there are none.
     pub tombstones_exact: bool,
+    /// Rows with a version below [`ProveOptions::hidden_below`].
+    pub hidden: u64,
 }
 
 impl std::fmt::Debug for Adopted {
@@ -78,6 +83,8 @@ pub struct ProveOptions {
     pub version: Option<i64>,
     /// Names that stand as `name=value/` in the file's path: a role that one of them plays is not in the file.
     pub folder_columns: Vec<(String, String)>,
+    /// Rows with a version below this are counted; `None` = none are.
+    pub hidden_below: Option<i64>,
 }
 
 /// [`prove_with`] for plain keys, a file that has versions, and a borrowed file: the chunks of key, version and expiry
@@ -299,7 +306,7 @@ impl<'a> Proof<'a> {
             index: IndexSpan { offset: 0, length },
             with_place: false,
         };
-        Ok(Adopted { index, summary, tombstones_exact: state.tombstones_exact })
+        Ok(Adopted { index, summary, tombstones_exact: state.tombstones_exact, hidden: state.hidden })
     }
 
     fn group(&self, at: usize, builder: &mut IndexBuilder, state: &mut State) -> Result<(), Stop> {
@@ -324,6 +331,9 @@ impl<'a> Proof<'a> {
             }
         }
         self.check_alignment(at, &pages)?;
+        if pages[VALUE].as_ref().is_some_and(may_hold_long_values) {
+            self.check_values(at, rows, state.row)?;
+        }
         let Some(key_pages) = pages[KEY].as_ref().map(|pages| pages.pages.clone()) else {
             return Err(corrupt("no key pages").into());
         };
@@ -362,6 +372,59 @@ impl<'a> Proof<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Decodes the values of a row group and looks how long they are. A file with one that is too long is read row by
+    /// row, which names every such row.
+    fn check_values(&self, group: usize, rows: u64, first_row: u64) -> Result<(), Stop> {
+        let Some(mut leaf) = self.open_leaf(VALUE, group)? else { return Ok(()) };
+        let mut row = 0;
+        while row < rows {
+            let batch = (rows - row).min(BLOCK_ROWS);
+            leaf.clear();
+            leaf.read(batch as usize)?;
+            for nth in 0..batch as usize {
+                let length = leaf.slot(nth).and_then(|slot| leaf.bytes(slot)).map_or(0, <[u8]>::len);
+                if length > limits::VALUE_BYTES {
+                    return rewrite(
+                        format!(
+                            "the value of row {} has {length} bytes; the limit value_bytes is {}",
+                            first_row + row + nth as u64,
+                            limits::VALUE_BYTES
+                        ),
+                        "leave values out that are too long, or keep them elsewhere and their place here",
+                    );
+                }
+            }
+            row += batch;
+        }
+        Ok(())
+    }
+
+    /// A column's reader at the beginning of a row group; `None` where no column plays the role.
+    fn open_leaf(&self, role: usize, group: usize) -> Result<Option<Leaf>> {
+        let Some(index) = self.roles.get(role).copied().flatten() else { return Ok(None) };
+        let finder = Finder { footer: self.footer, folder_columns: &[] };
+        let caps = Arc::new(self.caps.clone());
+        let chunk = self
+            .footer
+            .meta
+            .row_groups()
+            .get(group)
+            .and_then(|group| group.columns().get(index))
+            .ok_or_else(|| corrupt("no such column chunk"))?;
+        let mut leaf = finder.leaf(index)?;
+        match self.shared {
+            Some(file) => leaf.start_group(file, self.footer, &caps, group, 1 << 20)?,
+            // Read here once and handed over: the pages outlive the borrow of the file that way.
+            None => {
+                let range = self.footer.chunk_range(chunk)?;
+                let file: Arc<dyn ReadAt> =
+                    Arc::new(Slice { start: range.start, bytes: self.file.read_at(range)? });
+                leaf.start_group(&file, self.footer, &caps, group, u64::from(u32::MAX))?;
+            }
+        }
+        Ok(Some(leaf))
     }
 
     /// Checks the rows at hand, one by one, and gives their keys to the index.
@@ -417,11 +480,22 @@ impl<'a> Proof<'a> {
                 );
             }
             let expires_at = columns.expires_at.as_ref().and_then(|leaf| integer(leaf, row));
+            if self.options.hidden_below.is_some_and(|below| version < below) {
+                state.hidden += 1;
+            }
             builder.push_key(key)?;
             state.push(key, version, expires_at);
         }
         Ok(())
     }
+}
+
+/// Whether a value may be longer than the limit, as far as headers tell: each lies whole in its page or in the
+/// dictionary, and one whose beginning is that of the value before has its bytes in the page once.
+fn may_hold_long_values(pages: &ChunkPages) -> bool {
+    let data = pages.pages.iter().filter_map(|page| page.header.as_ref());
+    let dictionary = pages.dictionary.as_ref().map(|dictionary| &dictionary.1);
+    data.chain(dictionary).any(|header| header.uncompressed as usize > limits::VALUE_BYTES)
 }
 
 /// The value of row `row` of a column that is a plain INT64.

@@ -11,32 +11,12 @@ pub(super) struct GroupColumns {
 
 impl GroupColumns {
     pub(super) fn open(proof: &Proof<'_>, group: usize) -> Result<Self> {
-        let finder = Finder { footer: proof.footer, folder_columns: &[] };
-        let caps = Arc::new(proof.caps.clone());
-        let open = |role: usize| -> Result<Option<Leaf>> {
-            let Some(index) = proof.roles.get(role).copied().flatten() else { return Ok(None) };
-            let chunk = proof
-                .footer
-                .meta
-                .row_groups()
-                .get(group)
-                .and_then(|group| group.columns().get(index))
-                .ok_or_else(|| corrupt("no such column chunk"))?;
-            let mut leaf = finder.leaf(index)?;
-            match proof.shared {
-                Some(file) => leaf.start_group(file, proof.footer, &caps, group, 1 << 20)?,
-                // Read here once and handed over: the pages outlive the borrow of the file that way.
-                None => {
-                    let range = proof.footer.chunk_range(chunk)?;
-                    let file: Arc<dyn ReadAt> =
-                        Arc::new(Slice { start: range.start, bytes: proof.file.read_at(range)? });
-                    leaf.start_group(&file, proof.footer, &caps, group, u64::from(u32::MAX))?;
-                }
-            }
-            Ok(Some(leaf))
-        };
-        let key = open(KEY)?.ok_or_else(|| corrupt("no key column"))?;
-        Ok(Self { key, version: open(VERSION)?, expires_at: open(EXPIRES_AT)? })
+        let key = proof.open_leaf(KEY, group)?.ok_or_else(|| corrupt("no key column"))?;
+        Ok(Self {
+            key,
+            version: proof.open_leaf(VERSION, group)?,
+            expires_at: proof.open_leaf(EXPIRES_AT, group)?,
+        })
     }
 
     pub(super) fn read(&mut self, rows: usize) -> Result<()> {
@@ -51,9 +31,9 @@ impl GroupColumns {
 }
 
 /// A part of a file, at its own place.
-struct Slice {
-    start: u64,
-    bytes: Bytes,
+pub(super) struct Slice {
+    pub(super) start: u64,
+    pub(super) bytes: Bytes,
 }
 
 impl ReadAt for Slice {
@@ -84,6 +64,8 @@ pub(super) struct State {
     pub(super) tombstones: u64,
     pub(super) tombstones_exact: bool,
     pub(super) raw_bytes: u64,
+    /// Rows below the version that the caller asked about.
+    pub(super) hidden: u64,
 }
 
 impl State {
@@ -100,6 +82,7 @@ impl State {
             tombstones: 0,
             tombstones_exact: true,
             raw_bytes: 0,
+            hidden: 0,
         }
     }
 
