@@ -39,6 +39,26 @@ fn every_history_reads_as_the_model_says() {
     }
 }
 
+/// Tombstones go where the table sets `max_lateness`; the model keeps them all.
+#[test]
+fn histories_of_tables_with_a_lateness_read_as_the_model_says() {
+    let (first, count) = (number("NACRE_HISTORIES_SEED", 1), number("NACRE_HISTORIES", 2_000) / 4);
+    let mut met = [0; 2];
+    for seed in first..first + count {
+        let history = History::draw_late(seed);
+        match suite::run(&history) {
+            Ok(had) => {
+                for (count, feature) in met.iter_mut().zip([Feature::DroppedLate, Feature::RefusedLate]) {
+                    *count += u64::from(had.has(feature));
+                }
+            }
+            Err(why) => panic!("{}", suite::shrink::report(seed, history, why)),
+        }
+    }
+    println!("of {count} histories {met:?} dropped late tombstones and refused late rows");
+    assert!(met.into_iter().all(|met| met >= count / 20), "{met:?} of {count}");
+}
+
 fn setup() -> Setup {
     Setup {
         max_versions: 0,
@@ -48,6 +68,7 @@ fn setup() -> Setup {
         trims: false,
         tiny_segments: false,
         skew: 0,
+        lateness_seconds: None,
     }
 }
 

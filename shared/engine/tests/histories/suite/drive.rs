@@ -61,6 +61,12 @@ pub fn is(error: &Error, kinds: &[ErrorKind]) -> bool {
     kinds.contains(&error.kind())
 }
 
+/// The versions below which a loader takes no rows.
+fn late_below(load: &nacre_manifest::Load, manifest: &nacre_manifest::Manifest) -> i64 {
+    let of_begin = load.lateness_micros.map_or(i64::MIN, |limit| load.begun_at_micros - limit);
+    of_begin.max(manifest.late_below())
+}
+
 fn expiry(row: &Row) -> Option<i64> {
     row.expires.map(|number| version(number) + 1)
 }
@@ -279,6 +285,17 @@ impl Driver {
                 }
                 self.tolerate(slot, done.map(drop), "compaction")?;
             }
+            Op::Lateness { seconds } => {
+                let next = TableSettings { max_lateness_seconds: *seconds, ..self.settings.clone() };
+                self.set(slot, next).await?;
+            }
+            Op::Settle => {
+                for wait in [Duration::ZERO, Duration::from_secs(601)] {
+                    tokio::time::sleep(wait).await;
+                    let done = self.process(slot).table.clone().settle_lateness().await;
+                    self.tolerate(slot, done.map(drop), "settling of the lateness")?;
+                }
+            }
             Op::Settings { lower, ttl_seconds } => {
                 let mut next = self.settings.clone();
                 next.ttl_seconds = *ttl_seconds;
@@ -288,17 +305,25 @@ impl Driver {
                         n => n.min(2),
                     };
                 }
-                let node = self.process(slot).node.clone();
-                let namespace = nacre_types::NamespaceName::new("default").expect("a name");
-                let name = nacre_types::TableName::new("t").expect("a name");
-                let done = node.update_table(&namespace, &name, move |_| Ok(next.clone())).await;
-                if self.expect(slot, done.map(drop), "change of settings")? {
-                    self.met.add(Feature::SettingsChanged);
-                }
+                self.set(slot, next).await?;
             }
             _ => unreachable!("done by step"),
         }
+        if self.process(slot).table.manifest().late_dropped_below() > i64::MIN {
+            self.met.add(Feature::DroppedLate);
+        }
         Ok(Vec::new())
+    }
+
+    async fn set(&mut self, slot: usize, next: TableSettings) -> Outcome {
+        let node = self.process(slot).node.clone();
+        let namespace = nacre_types::NamespaceName::new("default").expect("a name");
+        let name = nacre_types::TableName::new("t").expect("a name");
+        let done = node.update_table(&namespace, &name, move |_| Ok(next.clone())).await;
+        if self.expect(slot, done.map(drop), "change of settings")? {
+            self.met.add(Feature::SettingsChanged);
+        }
+        Ok(())
     }
 
     /// `Ok(true)` where it was done. A process that died may answer anything.
@@ -343,6 +368,9 @@ impl Driver {
             .collect();
         let table = self.process(slot).table.clone();
         let manifest = table.manifest();
+        let limit = manifest.settings().max_lateness_seconds.map(|seconds| seconds as i64 * 1_000_000);
+        let now = self.process(slot).ctx.clock.now_micros();
+        let late_below = limit.map_or(i64::MIN, |limit| now - limit).max(manifest.late_below());
         let written = match table.write(wanted, &WriteOptions::default()).await {
             Ok(written) => written,
             Err(_) if self.process(slot).gate.is_dead() => return Ok(Vec::new()),
@@ -356,7 +384,12 @@ impl Driver {
         for ((row, value), outcome) in rows.into_iter().zip(written.outcomes) {
             let shard = manifest.shard_of(KEYS[usize::from(row.key)]).ok_or("no shard")?;
             let partition = shard.partition;
+            let is_late = row.version.is_some_and(|number| self::version(number) < late_below);
             match outcome {
+                RowOutcome::Failed(error) if error.code() == "version-late" && is_late => {
+                    self.met.add(Feature::RefusedLate);
+                }
+                RowOutcome::Ok { .. } if is_late => return Err("a late row was taken".to_owned()),
                 RowOutcome::Ok { version } => {
                     let next = written.token.positions.iter().find(|(p, _)| *p == partition);
                     let offset = next.ok_or("the token lacks a partition that was written")?.1.0 - 1;
@@ -523,7 +556,9 @@ impl Driver {
                     ..WriterSettings::default()
                 };
                 let mut sink = SegmentSink::new(&*ctx.ids, settings, 1 << 20, &mut emit);
-                for row in rows.iter().filter(of_this) {
+                let late_below = late_below(&load, &table.manifest());
+                let is_kept = |row: &&LoadRow| row.version.unwrap_or(plan.v) >= late_below && of_this(row);
+                for row in rows.iter().filter(is_kept) {
                     sink.push(&SegmentRow {
                         key: &row.key,
                         version: row.version.unwrap_or(plan.v),
@@ -545,14 +580,23 @@ impl Driver {
         // Remembered before it is begun: a process that dies half way may have prepared it.
         let before: HashSet<LoadId> = table.manifest().loads().map(|load| load.id).collect();
         let prepared = prepared.await;
+        let mut bound = i64::MIN;
         let id = match prepared {
-            Ok(id) => id,
+            Ok(id) => {
+                let manifest = table.manifest();
+                bound = manifest.load(id).map_or(bound, |load| late_below(load, &manifest));
+                id
+            }
             Err(_) if self.process(slot).gate.is_dead() => {
                 // The one that is new is it, if it came so far.
                 let mut fresh = self.world.open(slot).await.map_err(|e| format!("no start: {e}"))?;
                 fresh.freshen(self.world.now()).await.map_err(|e| format!("{e:?}"))?;
                 let known = |id: &LoadId| before.contains(id) || self.loads.iter().any(|load| load.id == *id);
-                let new = fresh.table.manifest().loads().map(|load| load.id).find(|id| !known(id));
+                let manifest = fresh.table.manifest();
+                let new = manifest.loads().map(|load| load.id).find(|id| !known(id));
+                if let Some(load) = new.and_then(|id| manifest.load(id)) {
+                    bound = late_below(load, &manifest);
+                }
                 fresh.close().await?;
                 match new {
                     Some(id) => id,
@@ -561,6 +605,8 @@ impl Driver {
             }
             Err(error) => return Err(format!("the load was not prepared: {error:?}")),
         };
+        // As a loader does, only that it would fail the load.
+        rows.retain(|row| row.version.unwrap_or(plan.v) >= bound);
         self.note_load(&plan, &rows);
         self.loads.push(Known {
             id,
@@ -711,6 +757,10 @@ impl Driver {
             if new.is_some() {
                 self.met.add(Feature::Ttl);
             }
+        }
+        let lateness = |settings: &TableSettings| settings.max_lateness_seconds.unwrap_or(u64::MAX);
+        if lateness(settings) > lateness(&self.settings) && manifest.late_below() == i64::MIN {
+            return Err("a limit was raised, and nothing stays refused".to_owned());
         }
         if settings.max_versions != self.settings.max_versions {
             self.model.set_max_versions(settings.max_versions);

@@ -54,6 +54,8 @@ pub struct Setup {
     pub tiny_segments: bool,
     /// How far the second process's clock is off.
     pub skew: i64,
+    /// `max_lateness` at first.
+    pub lateness_seconds: Option<u64>,
 }
 
 impl Setup {
@@ -62,6 +64,7 @@ impl Setup {
             max_versions: self.max_versions,
             ttl_seconds: self.ttl_seconds,
             undo_window_seconds: self.undo_window_seconds,
+            max_lateness_seconds: self.lateness_seconds,
             ..TableSettings::default()
         }
     }
@@ -125,6 +128,12 @@ pub enum Op {
     Check {
         seed: u64,
     },
+    /// Changes `max_lateness`.
+    Lateness {
+        seconds: Option<u64>,
+    },
+    /// Long enough passes that everybody must know the settings, and a changed lateness holds.
+    Settle,
 }
 
 #[derive(Debug, Clone)]
@@ -166,6 +175,7 @@ impl History {
             trims: rng.chance(40),
             tiny_segments: rng.chance(6),
             skew: rng.pick(&[0, 0, 15_000_000, -15_000_000]),
+            lateness_seconds: None,
         };
         let two = rng.chance(45);
         let keys = rng.pick(&[2, 3, 5, 8]);
@@ -194,6 +204,48 @@ impl History {
         }
         steps.push(Step { slot: 0, op: Op::Check { seed: rng.next() } });
         Self { setup, steps }
+    }
+}
+
+impl History {
+    /// The history of a seed for a table with `max_lateness`: rows come late now and then, time passes, and what is due
+    /// then is flushed and merged.
+    pub fn draw_late(seed: u64) -> Self {
+        let mut history = Self::draw(seed);
+        let mut rng = Rng(!seed);
+        history.setup.lateness_seconds = rng.pick(&[Some(600), Some(3_600), Some(3_600), Some(7_200), None]);
+        let changes = history.setup.lateness_seconds.is_none() || rng.chance(30);
+        let mut insert = |rng: &mut Rng, ops: &[Op]| {
+            let at = rng.below(history.steps.len() as u64) as usize;
+            let steps = ops.iter().map(|op| Step { slot: 0, op: op.clone() });
+            history.steps.splice(at..at, steps);
+        };
+        for _ in 0..3 + rng.below(4) {
+            let pass = Op::Pass { micros: rng.pick(&[12, 25, 75]) * MINUTE };
+            let (flush, check) = (Op::Flush { all: true }, Op::Check { seed: rng.next() });
+            match rng.chance(70) {
+                true => {
+                    // Enough runs that a merge is due.
+                    let mut ops = Vec::new();
+                    for _ in 0..4 {
+                        ops.extend([Op::Write { rows: rows(&mut rng, 5, 3, 50) }, flush.clone()]);
+                    }
+                    // What comes late stays in the tail.
+                    let late = Op::Write { rows: rows(&mut rng, 5, 5, 0) };
+                    ops.extend([late, pass, Op::Compact, check]);
+                    insert(&mut rng, &ops);
+                }
+                false => insert(&mut rng, &[pass, flush, check]),
+            }
+        }
+        if changes {
+            for _ in 0..1 + rng.below(2) {
+                let seconds = rng.pick(&[None, Some(600), Some(3_600), Some(7_200)]);
+                let settle = if rng.chance(70) { Op::Settle } else { Op::Compact };
+                insert(&mut rng, &[Op::Lateness { seconds }, settle]);
+            }
+        }
+        history
     }
 }
 

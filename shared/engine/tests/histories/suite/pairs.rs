@@ -44,6 +44,10 @@ pub enum Feature {
     OneVersion,
     ThreeVersions,
     SettingsChanged,
+    /// Not one of the pairs: only tables with a lateness have it.
+    DroppedLate,
+    /// Likewise.
+    RefusedLate,
 }
 
 use Feature::*;
