@@ -121,7 +121,8 @@ fn judge(name: String, path: &Path, columns: &LoadColumns) -> Result<Judged> {
             key,
             version: Some(0),
             folder_columns: folder_columns.clone(),
-            ..ProveOptions::default()
+            // That depends on the table.
+            hidden_below: None,
         };
         prove_with(&file, columns, &caps, &options)
     });
