@@ -280,9 +280,6 @@ impl<'a> Route<'a> {
             Self::Later(what) => {
                 Error::invalid(format!("{what}: not built yet; GET /openapi.json lists what is")).with_code("not-implemented")
             }
-            Self::Namespace(_) if matches!(*method, http::Method::PATCH | http::Method::DELETE) => {
-                Self::Later("changing and dropping namespaces").refuse(method)
-            }
             _ => Error::invalid(format!("{method} does nothing here; this path takes {}", self.allow()))
                 .with_code("method-not-allowed"),
         }
