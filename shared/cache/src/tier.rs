@@ -73,7 +73,8 @@ impl Value for Block {
 /// Shared, so that one who reads it again and again may hold a weak handle of it.
 impl Value for Arc<SegmentIndex> {
     // An index that is not kept costs every read of its segment a fetch of megabytes (two bytes a row, mostly filter), so
-    // the shards are large and one index may have one for itself. Their locks are seldom met: readers hold handles.
+    // the shards are large and one index may have one for itself. There are few locks then; they are held for a lookup,
+    // and readers of tables of few segments hold handles and pass them by.
     const SHARD_BYTES: usize = 128 << 20;
     const LARGEST_SHARE: usize = 1;
 

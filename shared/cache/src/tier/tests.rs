@@ -125,6 +125,35 @@ async fn a_value_as_big_as_memory_is_answered_and_pushes_nothing_out() {
     assert!((0..50).all(|block| tier.get(key(block)).is_some()));
 }
 
+/// Weighs what the index of a segment of some ten million rows weighs.
+#[derive(Debug)]
+struct LargeIndex;
+
+impl Value for LargeIndex {
+    const SHARD_BYTES: usize = <Arc<SegmentIndex> as Value>::SHARD_BYTES;
+    const LARGEST_SHARE: usize = <Arc<SegmentIndex> as Value>::LARGEST_SHARE;
+
+    fn weight(&self) -> usize {
+        30 << 20
+    }
+    fn to_disk(&self) -> Bytes {
+        Bytes::new()
+    }
+    fn from_disk(_: Bytes) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test]
+async fn the_indexes_of_large_segments_are_kept() {
+    for memory in [64 << 20, 256 << 20, 4 << 30] {
+        let tier: Tier<LargeIndex> = Tier::open("test", memory, None).await.unwrap();
+        drop(tier.insert(key(1), LargeIndex));
+        drop(tier.insert(key(2), LargeIndex));
+        assert!(tier.get(key(1)).is_some() && tier.get(key(2)).is_some(), "of {memory} bytes");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_falls_out_of_memory_is_found_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,7 +11,8 @@ use crate::Table;
 
 /// Most cuts of one load: its edit stays small. The rest is cut by the next load.
 const CUTS_MAX: usize = 4_096;
-/// A segment of more than this part of a shard is sampled; a smaller one counts where it begins.
+/// A load's segment of more than this part of a shard is sampled; of others half counts where they begin and half where
+/// they end, which is near enough for a short one, and puts the middle of a wide one in the middle.
 const SAMPLED_FROM: u64 = 16;
 /// Keys sampled of a segment, for every shard's size that it has.
 const SAMPLES_PER_SHARD: u64 = 32;
@@ -39,7 +40,7 @@ impl Table {
         let mut weights = Vec::new();
         for segment in segments {
             if segment.bytes <= shard_bytes / SAMPLED_FROM {
-                weights.push(Weight { at: segment.min_key.clone(), bytes: segment.bytes });
+                weights.extend(ends(segment.min_key.clone(), segment.max_key.clone(), segment.bytes));
                 continue;
             }
             let count = (segment.bytes / (shard_bytes / SAMPLES_PER_SHARD).max(1)).clamp(1, SAMPLES_MAX);
@@ -49,9 +50,8 @@ impl Table {
         }
         let work = move || {
             if !replaces {
-                weights.extend(
-                    manifest.segments().map(|held| Weight { at: held.min_key(), bytes: held.bytes() }),
-                );
+                let held = manifest.segments();
+                weights.extend(held.flat_map(|held| ends(held.min_key(), held.max_key(), held.bytes())));
             }
             weights.sort_unstable_by(|one, other| one.at.cmp(&other.at));
             weights
@@ -59,6 +59,10 @@ impl Table {
         // A table may have a million segments.
         self.shared.ctx.tasks.spawn_blocking("load-weights", work).await
     }
+}
+
+fn ends(first: Bytes, last: Bytes, bytes: u64) -> [Weight; 2] {
+    [Weight { at: first, bytes: bytes - bytes / 2 }, Weight { at: last, bytes: bytes / 2 }]
 }
 
 /// The cuts for `weights`, which are in key order, in the shards of a manifest.

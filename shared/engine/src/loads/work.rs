@@ -142,7 +142,8 @@ impl Table {
         Ok(path.as_str().to_owned())
     }
 
-    /// Brings the load's layer: pinned → prepared, and cuts the shards that it would make too big. `declares`: the same edit says that keys of the table are these.
+    /// Brings the load's layer: pinned → prepared, and cuts the shards that it would make too big. `declares`: the same
+    /// edit says that keys of the table are these.
     ///
     /// # Errors
     /// `Conflict` where the load was cancelled meanwhile, or (`load-key`) another said what keys are.

@@ -6,8 +6,7 @@
 //! manifest that covers it is served and its last reader has let go of it.
 //!
 //! Gets and writes are most of the work and need no order, so they meet only a hash table, cut into shards whose locks
-//! are held for one key's lookup or insertion, never across anything that waits. A list in key order (a skip list, as
-//! this once was) costs each of them some twenty steps that miss the processor's caches; here it is two or three. The
+//! are held for one key's lookup or insertion, never across anything that waits. A list in key order (a skip list) costs each of them some twenty steps that miss the processor's caches; here it is two or three. The
 //! order is made when somebody walks, from the keys that came since the last walk ([`super::order`]).
 
 use std::hash::BuildHasher;
@@ -301,6 +300,45 @@ mod tests {
         let versions: Vec<i64> = rows.iter().map(|row| row.rank.version).collect();
         assert_eq!(versions, [7, 7, 6, 5]);
         assert_eq!(table.newest_version(), Some(7));
+    }
+
+    #[test]
+    fn threads_that_insert_at_once_lose_nothing_and_walkers_see_what_was_there() {
+        let table = MemTable::new();
+        let name = |lane: u64, n: u64| Bytes::from(format!("k{:05}", (n * 7 + lane) % 5_000));
+        let walk = || {
+            let mut rows = Vec::new();
+            table.page((Bound::Unbounded, Bound::Unbounded), false, Place::MIN, usize::MAX, &mut rows);
+            assert!(rows.is_sorted_by_key(|(key, row)| (key.clone(), std::cmp::Reverse(row.rank))));
+            rows.len() as u64
+        };
+        let (lanes, each) = (4, 5_000);
+        std::thread::scope(|scope| {
+            for lane in 0..lanes {
+                let table = &table;
+                scope.spawn(move || {
+                    for some in (0..each).collect::<Vec<_>>().chunks(97) {
+                        let offset = |n: u64| n * lanes + lane;
+                        table.insert(some.iter().map(|&n| (name(lane, n), row(5, offset(n), "v"))));
+                    }
+                });
+            }
+            let mut before = 0;
+            while before < lanes * each {
+                let at_least = table.row_count();
+                let seen = walk();
+                assert!(seen >= before.max(at_least), "{seen} of {at_least}");
+                before = seen;
+                table.put_in_order();
+            }
+        });
+        assert_eq!((walk(), table.row_count()), (lanes * each, lanes * each));
+        assert!(!table.wants_order());
+        for n in 0..5_000 {
+            let mut rows = Vec::new();
+            table.rows_of(format!("k{n:05}").as_bytes(), Place::MIN, &mut rows);
+            assert_eq!(rows.len(), 4, "{n}");
+        }
     }
 
     #[test]

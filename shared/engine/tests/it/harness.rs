@@ -7,12 +7,15 @@ use bytes::Bytes;
 use nacre_cache::CacheConfig;
 use nacre_catalog::ObjectCatalog;
 use nacre_engine::{
-    Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, Table, WriteOptions, WriteRow,
+    Built, Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, SegmentSink, Table,
+    WriteOptions, WriteRow,
 };
 use nacre_log::{ObjectLog, ObjectLogConfig};
-use nacre_runtime::{Clock, Context};
+use nacre_manifest::{Layer, Load, Location, Segment};
+use nacre_runtime::{Clock, Context, Ids};
+use nacre_segment::{SegmentRow, WriterSettings};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
-use nacre_types::{Key, KeyRange, NamespaceName, TableName, TableSettings};
+use nacre_types::{Key, KeyRange, NamespaceName, Result, TableName, TableSettings};
 
 pub(crate) struct Harness {
     pub(crate) ctx: Context,
@@ -133,4 +136,31 @@ pub(crate) async fn put(table: &Arc<Table>, rows: Vec<WriteRow>) -> Vec<i64> {
             RowOutcome::Failed(error) => panic!("{error:?}"),
         })
         .collect()
+}
+
+/// Builds and puts segments of about `segment_bytes` from rows in the order of a segment, as a loader does.
+pub(crate) async fn put_segments<'r>(
+    ids: &dyn Ids,
+    table: &Arc<Table>,
+    load: &Load,
+    rows: impl IntoIterator<Item = SegmentRow<'r>>,
+    segment_bytes: u64,
+) -> Result<Vec<Segment>> {
+    let mut built: Vec<Built> = Vec::new();
+    let mut emit = |segment| {
+        built.push(segment);
+        Ok(())
+    };
+    let mut sink = SegmentSink::new(ids, WriterSettings::default(), segment_bytes, &mut emit);
+    for row in rows {
+        sink.push(&row)?;
+    }
+    sink.finish()?;
+    let mut segments = Vec::new();
+    for built in built {
+        let segment = built.to_segment(Location::Job(load.job), Layer::Loaded(load.id), true);
+        table.put_load_segment(&segment, &built).await?;
+        segments.push(segment);
+    }
+    Ok(segments)
 }

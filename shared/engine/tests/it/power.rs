@@ -14,19 +14,18 @@ use bytes::Bytes;
 use nacre_cache::CacheConfig;
 use nacre_catalog::ObjectCatalog;
 use nacre_engine::{
-    BeginLoad, Built, FlushConfig, FlushMode, Guards, LoadMode, LoadReport, LoadVersion, Node, NodeConfig,
-    OnDuplicate, RowOutcome, SegmentSink, Table, WriteOptions,
+    BeginLoad, FlushConfig, FlushMode, Guards, LoadMode, LoadReport, LoadVersion, Node, NodeConfig,
+    OnDuplicate, RowOutcome, Table, WriteOptions,
 };
 use nacre_log::{ObjectLog, ObjectLogConfig};
-use nacre_manifest::{Layer, Location};
 use nacre_model::LoadRow;
 use nacre_runtime::{Clock, Context, Ids, SeededIds, SystemClock};
-use nacre_segment::{SegmentRow, WriterSettings};
+use nacre_segment::SegmentRow;
 use nacre_store::testing::{Disk, PowerLossFs, Sync};
 use nacre_store::{ObjectPath, ObjectStore};
 use nacre_types::{NamespaceName, PartitionId, Result, TableName, TableSettings};
 
-use crate::harness::row;
+use crate::harness::{put_segments, row};
 use ledger::{KEYS, Ledger, Load, Op, Told, key, own_version};
 
 const LIVES: u64 = 80;
@@ -142,29 +141,15 @@ impl Life<'_> {
         self.ledger.loads.push(Load { number, id, replaces, version, rows: rows.clone(), told: Told::Begun });
         self.table.prepare_load(id, Some(Vec::new()), None).await?;
         let load = self.table.manifest().load(id).cloned().unwrap();
-        let mut built: Vec<Built> = Vec::new();
-        let mut emit = |segment| {
-            built.push(segment);
-            Ok(())
-        };
-        let mut sink =
-            SegmentSink::new(&*self.node.context().ids, WriterSettings::default(), 1 << 20, &mut emit);
-        for row in &rows {
-            sink.push(&SegmentRow {
-                key: &row.key,
-                version: row.version.unwrap(),
-                place: None,
-                expires_at: None,
-                value: row.value.as_deref(),
-            })?;
-        }
-        sink.finish()?;
-        let mut segments = Vec::new();
-        for built in built {
-            let segment = built.to_segment(Location::Job(load.job), Layer::Loaded(id), true);
-            self.table.put_load_segment(&segment, &built).await?;
-            segments.push(segment);
-        }
+        let rows = rows.iter().map(|row| SegmentRow {
+            key: &row.key,
+            version: row.version.unwrap(),
+            place: None,
+            expires_at: None,
+            value: row.value.as_deref(),
+        });
+        let ids = self.node.context().ids.clone();
+        let segments = put_segments(&*ids, &self.table, &load, rows, 1 << 20).await?;
         self.table.finish_prepare(&load, segments, 0, &LoadReport::default(), None).await?;
         self.told(id);
         Ok(())

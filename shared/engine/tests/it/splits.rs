@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nacre_engine::{
-    BeginLoad, Built, FlushMode, Guards, LoadMode, LoadReport, LoadVersion, NodeConfig, OnDuplicate,
-    SegmentSink, Table,
+    BeginLoad, FlushMode, Guards, LoadMode, LoadReport, LoadVersion, NodeConfig, OnDuplicate, Table,
 };
-use nacre_manifest::{Layer, Location};
 use nacre_runtime::Context;
-use nacre_segment::{SegmentRow, WriterSettings};
+use nacre_segment::SegmentRow;
 use nacre_store::MemoryStore;
 use nacre_types::{KeyRange, PartitionId, TableSettings};
 
-use super::harness::{Harness, put, row};
+use super::harness::{Harness, put, put_segments, row};
 
 /// Loads `rows` rows whose segments have about `segment_bytes`.
 async fn load(harness: &Harness, table: &Arc<Table>, version: i64, mode: LoadMode, segment_bytes: u64) {
@@ -29,30 +27,15 @@ async fn load(harness: &Harness, table: &Arc<Table>, version: i64, mode: LoadMod
         table.begin_load(&request, Bytes::from(format!("{version}")), None).await.unwrap().into_inner().id;
     table.prepare_load(id, Some(Vec::new()), None).await.unwrap();
     let load = table.manifest().load(id).cloned().unwrap();
-    let mut built: Vec<Built> = Vec::new();
-    let mut emit = |segment| {
-        built.push(segment);
-        Ok(())
-    };
-    let mut sink = SegmentSink::new(&*harness.ctx.ids, WriterSettings::default(), segment_bytes, &mut emit);
-    for number in 0..ROWS {
-        let (key, value) = (key(number), value(number));
-        let row = SegmentRow {
-            key: key.as_bytes(),
-            version,
-            place: None,
-            expires_at: None,
-            value: Some(value.as_bytes()),
-        };
-        sink.push(&row).unwrap();
-    }
-    sink.finish().unwrap();
-    let mut segments = Vec::new();
-    for built in built {
-        let segment = built.to_segment(Location::Job(load.job), Layer::Loaded(id), true);
-        table.put_load_segment(&segment, &built).await.unwrap();
-        segments.push(segment);
-    }
+    let texts: Vec<_> = (0..ROWS).map(|number| (key(number), value(number))).collect();
+    let rows = texts.iter().map(|(key, value)| SegmentRow {
+        key: key.as_bytes(),
+        version,
+        place: None,
+        expires_at: None,
+        value: Some(value.as_bytes()),
+    });
+    let segments = put_segments(&*harness.ctx.ids, table, &load, rows, segment_bytes).await.unwrap();
     table.finish_prepare(&load, segments, 0, &LoadReport::default(), None).await.unwrap();
     table.commit_load(id, None, None).await.unwrap();
     table.commit_prepared(id).await.unwrap();

@@ -34,6 +34,34 @@ async fn a_write_is_visible_to_the_next_read_before_and_after_a_flush_and_a_rest
     }
 }
 
+/// Batches that share a chunk are inserted by several threads.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_batches_of_many_writers_are_all_there_before_and_after_a_flush_and_a_restart() {
+    let mut harness = Harness::memory().await;
+    let table = harness.table("t", TableSettings::default()).await;
+    let (writers, batch) = (8, 400);
+    for round in 0..3 {
+        let writes = (0..writers).map(|writer| {
+            let key = |n: usize| format!("k{:06}", (n * writers + writer) * 3 + round);
+            let rows = (0..batch).map(|n| row(&key(n), Some(&key(n)), None)).collect();
+            put(&table, rows)
+        });
+        futures::future::join_all(writes).await;
+    }
+    for round in 0..3 {
+        let table = harness.table("t", TableSettings::default()).await;
+        let rows = harness.scan(&table, KeyRange::all(), false).await;
+        assert_eq!(rows.len(), writers * batch * 3, "round {round}");
+        assert!(rows.iter().all(|(key, value)| key == value) && rows.is_sorted());
+        assert_eq!(harness.get(&table, "k000777").await.as_deref(), Some("k000777"));
+        if round == 0 {
+            harness.node.flush(P0, FlushMode::All).await.unwrap();
+        } else {
+            harness = harness.restart(20 + round).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_quiet_tables_are_carried_and_found_after_a_restart() {
     let harness = Harness::memory().await;
