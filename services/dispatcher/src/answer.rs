@@ -12,6 +12,9 @@ use smallvec::SmallVec;
 
 use crate::config::Prices;
 
+/// Headers that hyper adds: date and length.
+const HYPERS_OWN: usize = 2;
+
 /// What a handler answers.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -137,7 +140,7 @@ impl Answer {
 
     /// As hyper takes it.
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
-        let mut map = HeaderMap::with_capacity(self.constant.len() + self.written.len());
+        let mut map = HeaderMap::with_capacity(self.constant.len() + self.written.len() + HYPERS_OWN);
         for (name, value) in self.constant {
             map.append(name, value);
         }

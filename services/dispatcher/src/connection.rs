@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nacre_runtime::{Shutdown, Tasks};
@@ -44,27 +47,47 @@ impl Connections {
         self.app.ctx.tasks.spawn("connection", async move {
             let _slot = slot;
             let _open = app.metrics.connections.enter();
-            tokio::select! {
-                () = serve(stream, app.clone(), shutdown) => {}
-                () = cut.cancelled() => {}
-            }
+            serve(stream, app.clone(), &shutdown, &cut).await;
         });
     }
 }
 
+/// What the server asks of all its connections.
+enum Signal {
+    /// Answer what is under way, and end.
+    Finish,
+    /// End at once.
+    Cut,
+}
+
+/// Waits for signals. A wait for either takes a lock that all connections share, and a `select!` polls all its branches
+/// whenever one of them wakes, which is at every request: so they are polled only when they woke themselves.
+type Signals<'a> = FuturesUnordered<BoxFuture<'a, Signal>>;
+
+fn signals<'a>(shutdown: &'a Shutdown, cut: &'a CancellationToken) -> Signals<'a> {
+    let finish: BoxFuture<'a, Signal> = Box::pin(async {
+        shutdown.requested().await;
+        Signal::Finish
+    });
+    let cut: BoxFuture<'a, Signal> = Box::pin(async {
+        cut.cancelled().await;
+        Signal::Cut
+    });
+    [finish, cut].into_iter().collect()
+}
+
 /// The two protocols' connections share no trait; what is done with them is the same.
 macro_rules! drive {
-    ($connection:ident, $watch:ident, $shutdown:ident) => {{
+    ($connection:ident, $watch:ident, $signals:ident) => {{
         let mut watch = $watch;
-        let mut stopping = false;
         loop {
             tokio::select! {
                 biased;
                 _ = $connection.as_mut() => break,
-                () = $shutdown.requested(), if !stopping => {
-                    stopping = true;
-                    $connection.as_mut().graceful_shutdown();
-                }
+                signal = $signals.next() => match signal {
+                    Some(Signal::Finish) => $connection.as_mut().graceful_shutdown(),
+                    Some(Signal::Cut) | None => break,
+                },
                 verdict = watch.next() => match verdict {
                     Verdict::Close => break,
                     Verdict::Finish => $connection.as_mut().graceful_shutdown(),
@@ -74,13 +97,14 @@ macro_rules! drive {
     }};
 }
 
-async fn serve(stream: TcpStream, app: Arc<App>, shutdown: Shutdown) {
+async fn serve(stream: TcpStream, app: Arc<App>, shutdown: &Shutdown, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let protocol = tokio::select! {
         found = tokio::time::timeout(app.config.header_timeout, detect(&stream)) => found,
         () = shutdown.requested() => return,
     };
     let Ok(Some(protocol)) = protocol else { return };
+    let mut signals = signals(shutdown, cut);
     let state = Arc::new(State::default());
     let io = TokioIo::new(Watched { stream, state: state.clone() });
     let service = service_fn({
@@ -102,7 +126,7 @@ async fn serve(stream: TcpStream, app: Arc<App>, shutdown: Shutdown) {
                 .serve_connection(io, service);
             tokio::pin!(connection);
             let watch = Watch::new(&app, &state, true);
-            drive!(connection, watch, shutdown);
+            drive!(connection, watch, signals);
         }
         Protocol::Http2 => {
             let connection = hyper::server::conn::http2::Builder::new(Spawner(app.ctx.tasks.clone()))
@@ -113,7 +137,7 @@ async fn serve(stream: TcpStream, app: Arc<App>, shutdown: Shutdown) {
                 .serve_connection(io, service);
             tokio::pin!(connection);
             let watch = Watch::new(&app, &state, false);
-            drive!(connection, watch, shutdown);
+            drive!(connection, watch, signals);
         }
     }
 }

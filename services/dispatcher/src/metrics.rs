@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nacre_api::RouteClass;
+use nacre_types::Error;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -87,6 +88,8 @@ pub(crate) struct Metrics {
     answer_bytes: [Counter; ROUTES],
     /// Problems by status and code. Codes stand in the program, so there are only so many; a lock is fair for what fails.
     problems: Mutex<BTreeMap<(u16, &'static str), u64>>,
+    /// Rows that failed inside a batch that was answered 200, by code.
+    rows_failed: Mutex<BTreeMap<&'static str, u64>>,
     started_at_seconds: u64,
     pub(crate) store_gets: Counter,
     pub(crate) store_bytes: Counter,
@@ -113,6 +116,7 @@ impl Metrics {
             seconds_sum_micros: std::array::from_fn(|_| Counter::default()),
             answer_bytes: std::array::from_fn(|_| Counter::default()),
             problems: Mutex::default(),
+            rows_failed: Mutex::default(),
             started_at_seconds: u64::try_from(now_micros / 1_000_000).unwrap_or(0),
             store_gets: Counter::default(),
             store_bytes: Counter::default(),
@@ -152,6 +156,18 @@ impl Metrics {
         *problems.entry((status, code)).or_default() += 1;
     }
 
+    /// Counts rows that failed inside a batch whose other rows may be well.
+    pub(crate) fn rows_failed<'a>(&self, errors: impl Iterator<Item = &'a Error>) {
+        let mut errors = errors.peekable();
+        if errors.peek().is_none() {
+            return;
+        }
+        let mut failed = self.rows_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for error in errors {
+            *failed.entry(error.code()).or_default() += 1;
+        }
+    }
+
     /// Counts what a read cost.
     pub(crate) fn read(&self, source: Source, rows: usize, store_gets: u32, store_bytes: u64) {
         if let Some(counter) = SOURCES.iter().position(|&s| s == source).and_then(|at| self.sources.get(at)) {
@@ -182,6 +198,15 @@ impl Metrics {
         head(out, "nacre_http_problems_total", "counter", "Requests that failed, by status and error code.");
         for ((status, code), count) in &*self.problems.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "nacre_http_problems_total{{status=\"{status}\",code=\"{code}\"}} {count}");
+        }
+        head(
+            out,
+            "nacre_rows_failed_total",
+            "counter",
+            "Rows that failed inside batches that were answered 200, by error code.",
+        );
+        for (code, count) in &*self.rows_failed.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "nacre_rows_failed_total{{code=\"{code}\"}} {count}");
         }
         head(out, "nacre_http_request_seconds", "histogram", "Time from a request's head to its answer.");
         for ((class, buckets), sum) in RouteClass::ALL.iter().zip(&self.seconds).zip(&self.seconds_sum_micros)
@@ -272,6 +297,7 @@ mod tests {
         let metrics = Metrics::new(1_700_000_000_999_999);
         metrics.problem(422, "key-empty");
         metrics.problem(422, "key-empty");
+        metrics.rows_failed([&Error::invalid("no key").with_code("key-empty")].into_iter());
         metrics.answered(RouteClass::Get, Outcome::Absent, Duration::from_micros(100), 7);
         metrics.answered(RouteClass::Get, Outcome::Ok, Duration::from_secs(1_000), 1);
         let inside = metrics.in_flight.enter();
@@ -285,6 +311,7 @@ mod tests {
             "nacre_http_answer_bytes_total{route=\"get\"} 8",
             "nacre_http_requests_in_flight 1",
             "nacre_http_problems_total{status=\"422\",code=\"key-empty\"} 2",
+            "nacre_rows_failed_total{code=\"key-empty\"} 1",
             "process_start_time_seconds 1700000000",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");

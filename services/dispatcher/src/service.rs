@@ -1,6 +1,7 @@
 //! One request from its head to its answer: id, limits, deadline, routing, panics, metrics, access log.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -87,8 +88,12 @@ impl App {
         let class = route.class(&parts.method);
         let write = is_write(class, &parts.method);
         let mut key_hash = None;
-        let work = self.work(&parts, body, route, class, request_id.as_str(), started, &mut key_hash);
-        let outcome = caught(work, &self.metrics, write).await;
+        let outcome = {
+            // Pinned here and handed on by reference: a future that is an argument is held twice.
+            let work =
+                pin!(self.work(&parts, body, route, class, request_id.as_str(), started, &mut key_hash));
+            caught(work, &self.metrics, write).await
+        };
         let mut answer = outcome.unwrap_or_else(|error| {
             // That nothing is done by this method says more than what is wrong with a header. Looked at only here, where
             // it costs no request that goes well.
@@ -165,7 +170,10 @@ impl App {
         self.admit(parts, class)?;
         let deadline = if class == RouteClass::LoadFile { UPLOAD_DEADLINE } else { self.deadline(parts)? };
         let mut call = Call::new(self, parts, body, request_id, started, deadline)?;
-        let answer = tokio::time::timeout(deadline + GRACE, handlers::dispatch(&mut call, route)).await;
+        let answer = {
+            let handler = pin!(handlers::dispatch(&mut call, route));
+            tokio::time::timeout(deadline + GRACE, handler).await
+        };
         *key_hash = call.key_hash;
         answer.unwrap_or_else(|_| Err(deadline_error(is_write(class, &parts.method), deadline)))
     }

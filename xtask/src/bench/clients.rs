@@ -35,6 +35,20 @@ pub(crate) fn run(
     prepare: impl Fn(u64) -> Request + Sync,
     change: impl Fn(&mut Request, &mut Random) + Sync,
 ) -> Outcome<Sample> {
+    paced(address, clients, time, units_per_call, Duration::ZERO, prepare, change)
+}
+
+/// [`run`], each client beginning a call `every` so often. A call that begins late because the one before it took long
+/// is counted from when it was due.
+pub(crate) fn paced(
+    address: SocketAddr,
+    clients: u64,
+    time: Duration,
+    units_per_call: u64,
+    every: Duration,
+    prepare: impl Fn(u64) -> Request + Sync,
+    change: impl Fn(&mut Request, &mut Random) + Sync,
+) -> Outcome<Sample> {
     let ready = Barrier::new(clients as usize + 1);
     let stop = AtomicBool::new(false);
     let (prepare, change) = (&prepare, &change);
@@ -49,9 +63,15 @@ pub(crate) fn run(
                     ready.wait();
                     let mut connection = connection?;
                     let mut took = Vec::with_capacity(1 << 16);
+                    let mut due = Instant::now();
                     while !stop.load(Ordering::Relaxed) {
                         change(&mut request, &mut random);
-                        let began = Instant::now();
+                        let mut began = Instant::now();
+                        if !every.is_zero() {
+                            due += every;
+                            thread::sleep(due.saturating_duration_since(began));
+                            began = due;
+                        }
                         if let Err(error) = connection.ok(&request) {
                             stop.store(true, Ordering::Relaxed);
                             return Err(error);

@@ -8,6 +8,7 @@ use super::stats::Rounds;
 use super::wire::Request;
 use crate::Outcome;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub(crate) fn run(mut options: Options) -> Outcome {
     let address = options.text("server").unwrap_or_else(|| "127.0.0.1:8790".into());
@@ -17,6 +18,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let count = options.number("clients", 16)?.max(1);
     let keys = options.number("keys", 100_000)?.max(1);
     let rows = options.number("batch", 100)?.clamp(1, 10_000) as usize;
+    let rate = options.number("rate", 0)?;
     options.finish()?;
     let address: SocketAddr = address.parse().map_err(|error| format!("--server {address}: {error}"))?;
     let value = batch::value(200);
@@ -37,7 +39,11 @@ pub(crate) fn run(mut options: Options) -> Outcome {
             request
         }
     };
-    let sample = clients::run(address, count, seconds, units, prepare, |request, random| {
+    let every = match rate {
+        0 => Duration::ZERO,
+        rate => Duration::from_secs_f64((count * units) as f64 / rate as f64),
+    };
+    let sample = clients::paced(address, count, seconds, units, every, prepare, |request, random| {
         batch::shuffle(request, &digits, random, keys);
     })?;
     Rounds::default().add(&what, sample);

@@ -33,7 +33,7 @@ usage: cargo xtask bench [COMMAND]
                  [--only rewrite|lineitem|adopt]
   drive        one kind of traffic against a server that runs already, for a profiler to look at
                  [--server 127.0.0.1:8790] [--what get|batch-get|write] [--json] [--seconds 5] [--clients 16]
-                 [--keys 100k] [--batch 100]
+                 [--keys 100k] [--batch 100] [--rate ROWS_A_SECOND]
 
 http, write and load take --program FILE (a nacre that is built already) and --dir DIR (where their data lies while they run).";
 

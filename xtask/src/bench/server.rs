@@ -14,9 +14,9 @@ pub(crate) fn program(given: Option<PathBuf>) -> Outcome<PathBuf> {
     if let Some(path) = given {
         return path.canonicalize().map_err(|error| format!("{}: {error}", path.display()));
     }
-    let mut build = process::cargo(&["build", "--release", "--locked", "-p", "nacre"]);
+    let mut build = process::cargo(&["build", "--profile", "dist", "--locked", "-p", "nacre"]);
     process::run(&mut build, Duration::from_secs(3_600))?;
-    Ok(process::root().join("target/release/nacre"))
+    Ok(process::root().join("target/dist/nacre"))
 }
 
 /// A folder for a benchmark's data, on the disk that the checkout lies on: a temporary folder may lie in memory.

@@ -34,6 +34,10 @@ pub(crate) async fn batch_write(call: &mut Call<'_>, ns: &str, table: &str) -> R
     let outcomes = join(written, wrong);
     let durable = outcomes.iter().filter(|outcome| matches!(outcome, RowOutcome::Ok { .. })).count();
     call.app.metrics.rows_written.add(durable as u64);
+    call.app.metrics.rows_failed(outcomes.iter().filter_map(|outcome| match outcome {
+        RowOutcome::Ok { .. } => None,
+        RowOutcome::Failed(error) => Some(error),
+    }));
     let mut answer =
         Answer::bytes(answer_form.media_type(), write(answer_form, &outcomes, token.as_deref())?);
     answer.set_status(StatusCode::OK);

@@ -17,14 +17,25 @@ use nacre_types::Result;
 use crate::answer::Answer;
 use crate::call::Call;
 
-/// Finds the handler. What has none is told why: 404, 405 or 501.
+/// Finds the handler. The future of every request is as large as that of the largest handler in it, and is moved some
+/// times before it is polled: so the rest, large ones among them, lie behind a pointer.
 pub(crate) async fn dispatch(call: &mut Call<'_>, route: Route<'_>) -> Result<Answer> {
+    match route {
+        Route::Table { ns, table, verb: Verb::Row(key) }
+            if matches!(call.parts.method, Method::GET | Method::HEAD) =>
+        {
+            rows::get(call, ns, table, key).await
+        }
+        _ => Box::pin(rest(call, route)).await,
+    }
+}
+
+/// Finds the handler of what is not a get. What has none is told why: 404, 405 or 501.
+async fn rest(call: &mut Call<'_>, route: Route<'_>) -> Result<Answer> {
     let method = if call.parts.method == Method::HEAD { Method::GET } else { call.parts.method.clone() };
     let (get, put, post) = (method == Method::GET, method == Method::PUT, method == Method::POST);
     let (patch, delete) = (method == Method::PATCH, method == Method::DELETE);
     match route {
-        // First the hot one.
-        Route::Table { ns, table, verb: Verb::Row(key) } if get => rows::get(call, ns, table, key).await,
         Route::Table { ns, table, verb: Verb::Row(key) } if put => rows::put(call, ns, table, key).await,
         Route::Table { ns, table, verb: Verb::Row(key) } if delete => {
             rows::delete(call, ns, table, key).await

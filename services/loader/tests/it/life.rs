@@ -224,8 +224,8 @@ async fn sources_elsewhere_in_the_store_are_copied_and_listed_files_are_all_ther
     let folders =
         ["store:tables", "store:tables/", "store:/catalog/", "store:log", "store:staging", "store:"];
     for source in wrong.chain(folders.map(|url| json!({"prefix": url}))) {
-        let load = harness.begin(with(merge(), json!({"source": source}))).await.id;
-        let error = harness.table.commit_load(load, None, None).await.unwrap_err();
+        let error =
+            harness.try_begin(with(merge(), json!({"source": source})), None).await.map(drop).unwrap_err();
         assert_eq!(error.code(), "load-source", "{source}");
     }
 

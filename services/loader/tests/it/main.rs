@@ -3,6 +3,7 @@
 
 mod broken;
 mod child;
+mod cold;
 mod files;
 mod guards;
 mod harness;

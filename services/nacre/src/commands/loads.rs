@@ -203,6 +203,10 @@ impl Progress {
     fn show(&mut self, load: &LoadBody) {
         let changed = self.last != Some(load.state);
         self.last = Some(load.state);
+        if changed && load.state == LoadStateBody::Open {
+            let id = &load.load_id;
+            note(&format!("open: it waits for its files, and for nacre loads commit or cancel TABLE {id}"));
+        }
         let progress = &load.progress;
         let text = format!(
             "{}: {} of {} files, {} rows, {}",
@@ -212,6 +216,9 @@ impl Progress {
             units::count(progress.rows),
             units::bytes(progress.bytes),
         );
+        if load.state == LoadStateBody::Open {
+            return;
+        }
         if !self.terminal {
             if changed {
                 note(&text);
@@ -221,7 +228,7 @@ impl Progress {
         let mut stderr = std::io::stderr().lock();
         let _ = write!(stderr, "\r{text:<width$}", width = self.width);
         self.width = text.len();
-        if !matches!(load.state, LoadStateBody::Open | LoadStateBody::Validating | LoadStateBody::Preparing) {
+        if !matches!(load.state, LoadStateBody::Validating | LoadStateBody::Preparing) {
             let _ = writeln!(stderr);
         }
         let _ = stderr.flush();

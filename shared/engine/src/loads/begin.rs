@@ -7,14 +7,14 @@ use nacre_manifest::{Change, OpenLoad};
 use nacre_store::{ObjectPath, PutMode, Upload};
 use nacre_types::{Error, JobId, KeySchema, LoadId, Result};
 
-use super::{find, status, wrong_state};
+use super::{find, source, status, wrong_state};
 use crate::{BeginLoad, Created, LoadInfo, LoadMode, LoadVersion, Table};
 
 impl Table {
     /// Begins a load. `body` is the request as it came: a repeat with the same idempotency key must have the same one.
     ///
     /// # Errors
-    /// `Invalid` (`load-version`, `version-ahead`); `Conflict` (`idempotency-key-body`, `load-key`).
+    /// `Invalid` (`load-version`, `version-ahead`, `load-source`); `Conflict` (`idempotency-key-body`, `load-key`).
     pub async fn begin_load(
         self: &Arc<Self>,
         request: &BeginLoad,
@@ -23,6 +23,7 @@ impl Table {
     ) -> Result<Created<LoadInfo>> {
         self.check_not_dropped()?;
         self.check_key_columns(request)?;
+        request.source.as_ref().map_or(Ok(()), source::check)?;
         let mut log_time = i64::MAX;
         for partition in self.partitions_of(None) {
             log_time = log_time.min(self.shared.log.log_time(partition).await?);

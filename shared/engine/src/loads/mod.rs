@@ -9,6 +9,7 @@
 mod begin;
 mod describe;
 mod pin;
+mod source;
 mod split;
 mod status;
 mod tidy;

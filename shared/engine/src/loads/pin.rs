@@ -11,8 +11,8 @@ use nacre_store::{ObjectMeta, ObjectPath, PutMode};
 use nacre_types::{Error, ErrorKind, LoadId, Result, TableId, limits};
 
 use super::begin::staging;
-use super::find;
 use super::status::{self, PinnedFile, PinnedFiles, UNDER_WAY};
+use super::{find, source};
 use crate::shared::Shared;
 use crate::{BeginLoad, LoadFile, LoadSource, Table};
 
@@ -30,7 +30,7 @@ impl Table {
             .map_err(|e| Error::corrupt(format!("the request of load {} does not decode: {e}", load.id)))?;
         let mut pinned = match &request.source {
             None => self.pin_below(&staging(load.id)?, files, true).await?,
-            Some(LoadSource::Prefix(url)) => self.pin_below(&self.path_of_url(url)?, files, false).await?,
+            Some(LoadSource::Prefix(url)) => self.pin_below(&source::path(url)?, files, false).await?,
             Some(LoadSource::Files(urls)) => self.pin_urls(urls).await?,
         };
         pinned.rows = rows;
@@ -107,7 +107,7 @@ impl Table {
     async fn pin_urls(&self, urls: &[String]) -> Result<PinnedFiles> {
         let mut pinned = PinnedFiles { files: Vec::new(), skipped: Vec::new(), rows: None };
         for url in urls.iter().collect::<BTreeSet<_>>() {
-            let meta = self.head(&self.path_of_url(url)?, url).await?;
+            let meta = self.head(&source::path(url)?, url).await?;
             pinned.files.push(PinnedFile::of(url.clone(), &meta, false));
         }
         Ok(pinned)
@@ -119,25 +119,6 @@ impl Table {
                 .with_code("load-files-missing"),
             _ => error,
         })
-    }
-
-    /// The path in the store of a source. For now a source lies in the store itself; other buckets come with them.
-    fn path_of_url(&self, url: &str) -> Result<ObjectPath> {
-        let wrong = || {
-            Error::invalid(format!(
-                "source {url:?}: expected a path inside the store (\"store:folder/file\"); copy other files to the \
-                 staging place"
-            ))
-            .with_code("load-source")
-        };
-        let path = url.strip_prefix("store:").ok_or_else(wrong)?.trim_matches('/');
-        let path = ObjectPath::new(path).map_err(|_| wrong())?;
-        // By the whole first segment: "store:tables" is the folder of every table.
-        let inside = ["tables", "catalog", "carried", "log", "identity", "staging", "probe"];
-        if path.as_str().split('/').next().is_none_or(|first| inside.contains(&first)) {
-            return Err(wrong());
-        }
-        Ok(path)
     }
 }
 
