@@ -46,14 +46,15 @@ async fn a_cold_get_is_one_get_of_its_block_and_one_more_where_the_index_is_cold
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cold_get_of_an_adopted_file_is_a_get_of_each_column_that_lies_apart() {
+async fn a_cold_get_of_a_small_adopted_file_is_one_get_too() {
+    // Key, version, expiry and value lie in columns apart; in files as small as these they are fetched with what lies
+    // between them. Where that is more than it is worth, a get is one GET for each column.
     for name in [
         "spark4-aligned128-rg1280-sorted-tombstones.parquet",
         "spark4-aligned128-sorted-tombstones.parquet",
         "spark4-rowlimit128-only-sorted-tombstones.parquet",
         "pyarrow-aligned128-sorted-tombstones.parquet",
     ] {
-        let all = receipts(name).await;
-        println!("{name}: {:?}, {} bytes", cost(&all), all.iter().map(|one| one.store_bytes).sum::<u64>());
+        assert_eq!(cost(&receipts(name).await), (2, 1, 5_000_usize.div_ceil(128)), "{name}");
     }
 }
