@@ -1,4 +1,4 @@
-//! Object stores from URLs: one trait, a local directory, memory, and what wraps them.
+//! Object stores from URLs: one trait, a local directory, memory, S3, and what wraps them.
 //!
 //! Everything that nacre keeps lies in an object store: segments, the chunks of the log, the edits of the table logs,
 //! records. The trait is small on purpose: whole objects, put if absent or if unchanged, read by range. What a caller
@@ -14,6 +14,9 @@ mod object;
 mod open;
 mod path;
 mod probe;
+#[cfg(feature = "s3")]
+mod s3;
+mod s3_settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -25,3 +28,6 @@ pub use object::{GetOptions, Object, ObjectMeta, ObjectStore, ObjectTag, PutMode
 pub use open::open;
 pub use path::ObjectPath;
 pub use probe::probe;
+#[cfg(feature = "s3")]
+pub use s3::S3Store;
+pub use s3_settings::{S3Credentials, S3Settings};

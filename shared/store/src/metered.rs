@@ -48,34 +48,56 @@ pub struct RequestCounts {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
-    put: Counter,
-    get: Counter,
-    head: Counter,
-    list: Counter,
-    delete: Counter,
-    copy: Counter,
-    upload: Counter,
+pub(crate) struct Counters {
+    pub(crate) put: Counter,
+    pub(crate) get: Counter,
+    pub(crate) head: Counter,
+    pub(crate) list: Counter,
+    pub(crate) delete: Counter,
+    pub(crate) copy: Counter,
+    pub(crate) upload: Counter,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self) -> RequestCounts {
+        RequestCounts {
+            put: self.put.snapshot(),
+            get: self.get.snapshot(),
+            head: self.head.snapshot(),
+            list: self.list.snapshot(),
+            delete: self.delete.snapshot(),
+            copy: self.copy.snapshot(),
+            upload: self.upload.snapshot(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+pub(crate) struct Counter {
     requests: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Counter {
-    fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.moved(bytes);
+    }
+
+    pub(crate) fn moved(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     fn answered<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && error.kind() != nacre_types::ErrorKind::NotFound
         {
-            self.errors.fetch_add(1, Ordering::Relaxed);
+            self.failed();
         }
         result
     }
@@ -97,16 +119,7 @@ impl<S: ObjectStore> Metered<S> {
 
     /// What was asked so far.
     pub fn counters(&self) -> RequestCounts {
-        let counters = &self.counters;
-        RequestCounts {
-            put: counters.put.snapshot(),
-            get: counters.get.snapshot(),
-            head: counters.head.snapshot(),
-            list: counters.list.snapshot(),
-            delete: counters.delete.snapshot(),
-            copy: counters.copy.snapshot(),
-            upload: counters.upload.snapshot(),
-        }
+        self.counters.snapshot()
     }
 }
 
@@ -120,7 +133,7 @@ impl<S: ObjectStore> ObjectStore for Metered<S> {
     async fn get(&self, path: &ObjectPath, options: GetOptions) -> Result<Object> {
         self.counters.get.sent(0);
         let object = self.counters.get.answered(self.inner.get(path, options).await)?;
-        self.counters.get.bytes.fetch_add(object.bytes.len() as u64, Ordering::Relaxed);
+        self.counters.get.moved(object.bytes.len());
         Ok(object)
     }
 
@@ -158,8 +171,17 @@ impl<S: ObjectStore> ObjectStore for Metered<S> {
         self.inner.local_path(path)
     }
 
+    fn url(&self, path: &ObjectPath) -> Option<String> {
+        self.inner.url(path)
+    }
+
+    async fn check_promises(&self, taken: &ObjectPath) -> Result<()> {
+        self.inner.check_promises(taken).await
+    }
+
+    /// The store's own count if it has one: one call may be several requests, and only the store knows.
     fn request_counts(&self) -> Option<RequestCounts> {
-        Some(self.counters())
+        self.inner.request_counts().or_else(|| Some(self.counters()))
     }
 }
 

@@ -149,7 +149,23 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Where the bytes lie, if the store is a directory of this machine; a child process that decodes them opens it.
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf>;
 
-    /// What was asked of the store so far, where somebody counts it ([`crate::Metered`]).
+    /// What a client of the store itself, who does not go through this process, calls the object: an `s3://` URL.
+    /// `None` where nobody else reaches it, or by its file alone ([`ObjectStore::local_path`]).
+    fn url(&self, _path: &ObjectPath) -> Option<String> {
+        None
+    }
+
+    /// Promises that only this kind of store is known to break, tried on `taken`, an object that is there and that
+    /// nobody else uses. Part of [`crate::probe`].
+    ///
+    /// # Errors
+    /// `Invalid` (`store-unfit`) naming the promise; what the store says.
+    async fn check_promises(&self, _taken: &ObjectPath) -> Result<()> {
+        Ok(())
+    }
+
+    /// What was asked of the store so far, where somebody counts it ([`crate::Metered`], or the store itself, which
+    /// knows of its own repeats).
     fn request_counts(&self) -> Option<RequestCounts> {
         None
     }
@@ -202,6 +218,12 @@ impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
     }
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
         (**self).local_path(path)
+    }
+    fn url(&self, path: &ObjectPath) -> Option<String> {
+        (**self).url(path)
+    }
+    async fn check_promises(&self, taken: &ObjectPath) -> Result<()> {
+        (**self).check_promises(taken).await
     }
     fn request_counts(&self) -> Option<RequestCounts> {
         (**self).request_counts()

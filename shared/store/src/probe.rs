@@ -18,11 +18,12 @@ const ROUNDS: usize = 3;
 /// Races at most: one in which an answer was lost says nothing and is run again.
 const ROUNDS_AT_MOST: usize = 12;
 
-/// Races writers for names and tags, and refuses a store where two of them win. Takes some 60 small requests, and
+/// Races writers for names and tags, and refuses a store where two of them win. Takes some 70 small requests, and
 /// deletes what it made.
 ///
 /// # Errors
-/// `Invalid` (`store-unfit`) naming the promise that was broken; `Unavailable` where the store does not answer.
+/// `Invalid` (`store-unfit`) naming the promise that was broken; `Unavailable` where the store does not answer, with
+/// the store's own code where it does not let this program in: that is told at once and not tried again.
 pub async fn probe(store: &Arc<dyn ObjectStore>, ctx: &Context) -> Result<()> {
     let mut complete = 0;
     let mut failed = None;
@@ -33,7 +34,7 @@ pub async fn probe(store: &Arc<dyn ObjectStore>, ctx: &Context) -> Result<()> {
         let _ = store.delete(&path).await;
         match round {
             Ok(()) => complete += 1,
-            Err(error) if error.kind().is_retryable() => failed = Some(error),
+            Err(error) if is_passing(&error) => failed = Some(error),
             Err(error) => return Err(error),
         }
         if complete == ROUNDS {
@@ -42,6 +43,15 @@ pub async fn probe(store: &Arc<dyn ObjectStore>, ctx: &Context) -> Result<()> {
     }
     let why = failed.map_or_else(String::new, |error| error.to_string());
     Err(Error::unavailable(format!("the store does not answer its start-up probe: {why}")))
+}
+
+/// Whether another round may end otherwise.
+fn is_passing(error: &Error) -> bool {
+    #[cfg(feature = "s3")]
+    if crate::s3::refusal::HOPELESS.contains(&error.code()) {
+        return false;
+    }
+    error.kind().is_retryable()
 }
 
 async fn round(store: &Arc<dyn ObjectStore>, ctx: &Context, path: &ObjectPath) -> Result<()> {
@@ -57,7 +67,7 @@ async fn round(store: &Arc<dyn ObjectStore>, ctx: &Context, path: &ObjectPath) -
     if store.put(path, body(ctx), PutMode::Replace(created)).await? != PutOutcome::Mismatch {
         return Err(unfit("replace if unchanged: an object was replaced by its old tag"));
     }
-    Ok(())
+    store.check_promises(path).await
 }
 
 /// Bytes that no other put has: tags may be hashes.
@@ -108,7 +118,7 @@ async fn race(
     }
 }
 
-fn unfit(what: &str) -> Error {
+pub(crate) fn unfit(what: &str) -> Error {
     Error::invalid(format!("this store breaks a promise that table logs rest on: {what}; use another store"))
         .with_code("store-unfit")
 }

@@ -132,7 +132,7 @@ impl Table {
         let path = staging(id)?;
         Ok(match self.shared.store.local_path(&path) {
             Some(local) => format!("file://{}", local.display()),
-            None => format!("store:{path}"),
+            None => self.shared.store.url(&path).unwrap_or_else(|| format!("store:{path}")),
         })
     }
 }

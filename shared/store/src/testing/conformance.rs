@@ -389,5 +389,7 @@ async fn dates_are_the_stores(handles: Handles) {
     create(&handles[0], "a", b"1").await;
     let after = handles.last().unwrap().date_micros().await.unwrap();
     let modified = handles[0].head(&path("a")).await.unwrap().modified_micros;
-    assert!(before <= modified && modified <= after, "{before} {modified} {after}");
+    // S3 tells whole seconds, and servers of it say the same date for a whole second and more.
+    const COARSE: i64 = 2_000_000;
+    assert!(before <= modified + COARSE && modified <= after + COARSE, "{before} {modified} {after}");
 }

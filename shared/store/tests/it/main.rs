@@ -1,6 +1,8 @@
 //! Conformance of every store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "s3")]
+mod services;
 mod speed;
 
 use nacre_runtime::Context;
