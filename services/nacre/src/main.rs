@@ -1,6 +1,7 @@
 //! The program: every role and the command line. Here is wiring only; what is wired lies in the other crates.
 #![allow(clippy::disallowed_methods, reason = "a program: it may read the environment and the clock")]
 
+mod aws;
 mod cli;
 mod commands;
 mod output;

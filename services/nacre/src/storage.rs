@@ -1,5 +1,6 @@
 //! Store, catalog and log from settings: what `serve`, `log` and `doctor` open alike.
 
+use crate::aws;
 use clap::Args;
 use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_log::{Log, ObjectLog, ObjectLogConfig};
@@ -24,7 +25,7 @@ pub(crate) struct StorageSettings {
     #[arg(long, value_name = "DIR", env = "NACRE_DATA", default_value = "./nacre-data")]
     pub(crate) data: PathBuf,
 
-    /// The object store: file:./dir or file:///dir (s3://bucket/prefix comes later); without it the folder of --data
+    /// The object store: s3://bucket/prefix (keys, region and endpoint come from the usual AWS_ variables and profiles), file:./dir or file:///dir; without it the folder of --data
     #[arg(long, value_name = "URL", env = "NACRE_STORE")]
     pub(crate) store: Option<String>,
 
@@ -94,7 +95,8 @@ pub(crate) struct Storage {
 /// What is wrong with the URLs, the store, or its identity.
 pub(crate) async fn open(url: &str, ctx: &Context) -> Result<Storage> {
     // Counted below everything that asks it: the engine, the catalog and the log.
-    let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(nacre_store::open(url, ctx)?));
+    let store = nacre_store::open(url, &aws::settings_for(url)?, ctx)?;
+    let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(store));
     nacre_store::probe(&store, ctx).await?;
     let expected = Expected {
         catalog: IN_THE_STORE.to_owned(),

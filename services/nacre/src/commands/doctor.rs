@@ -2,6 +2,7 @@
 
 use super::common::Asker;
 use super::serve::Settings;
+use crate::aws;
 use crate::output::{Grid, Out};
 use crate::settings::Said;
 use crate::storage::StorageSettings;
@@ -99,7 +100,8 @@ async fn store(settings: &StorageSettings) -> Vec<Finding> {
         _ => {}
     }
     let ctx = Context::system();
-    let store = match nacre_store::open(&url, &ctx) {
+    let opened = aws::settings_for(&url).and_then(|s3| nacre_store::open(&url, &s3, &ctx));
+    let store = match opened {
         Ok(store) => store,
         Err(error) => return vec![Finding::wrong("store", error.detail())],
     };

@@ -85,7 +85,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server over `folder`/data and waits until it has said its address.
     pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
-        let mut command = nacre(folder);
+        Self::start_by(nacre(folder), folder, more)
+    }
+
+    /// Likewise, by a command that was prepared.
+    pub(crate) fn start_by(mut command: Command, folder: &Path, more: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data"]);
         if !more.contains(&"--flush-every") {
             command.args(["--flush-every", "1s"]);

@@ -9,4 +9,6 @@ mod harness;
 mod kill;
 mod loads;
 mod rows;
+#[cfg(feature = "s3")]
+mod s3;
 mod serve;
