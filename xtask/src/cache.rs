@@ -1,14 +1,36 @@
 //! What the tests need besides cargo, installed once into a cache folder.
 //!
-//! The folder is `NACRE_CACHE`, else `nacre-xtask` in `XDG_CACHE_HOME` or `~/.cache`. The Python environment in it is
-//! made for one `requirements.txt`, whose text is kept beside it: when the list changes, it is installed anew.
+//! The folder is `NACRE_CACHE`, else `nacre-xtask` in `XDG_CACHE_HOME` or `~/.cache`. A Python environment in it is
+//! made for one list of packages, whose text is kept beside it: when the list changes, it is installed anew. A Go
+//! program is built from a module of one version, and believed only if the module's own checksum is the one pinned.
 
 use crate::{Outcome, process};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// A Python environment: its folder, and the list of what is in it.
+struct Environment {
+    name: &'static str,
+    file: &'static str,
+    list: &'static str,
+}
+
+const PYTHON: Environment = Environment {
+    name: "python",
+    file: "xtask/python/requirements.txt",
+    list: include_str!("../python/requirements.txt"),
+};
+const MINISTACK: Environment = Environment {
+    name: "ministack",
+    file: "xtask/python/ministack.txt",
+    list: include_str!("../python/ministack.txt"),
+};
+
+const VERSITYGW: &str = "github.com/versity/versitygw";
+const VERSITYGW_VERSION: &str = "v1.8.0";
+/// Go's checksum of the module. Those of what it needs are looked up by Go itself, in its public list.
+const VERSITYGW_SUM: &str = "h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=";
 
 /// The cache folder.
 pub(crate) fn folder() -> Outcome<PathBuf> {
@@ -21,21 +43,59 @@ pub(crate) fn folder() -> Outcome<PathBuf> {
 
 /// The interpreter of the cached Python environment, installed if it is missing or out of date.
 pub(crate) fn python() -> Outcome<PathBuf> {
-    let home = folder()?.join("python");
-    let interpreter = home.join("bin/python");
-    let stamp = home.join("requirements.installed");
-    if interpreter.exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == REQUIREMENTS) {
-        return Ok(interpreter);
-    }
-    install(&home, &interpreter)?;
-    // Written last: an installation that was cut short is repeated, never trusted.
-    std::fs::write(&stamp, REQUIREMENTS).map_err(|error| format!("{}: {error}", stamp.display()))?;
-    Ok(interpreter)
+    Ok(environment(&PYTHON)?.join("bin/python"))
 }
 
-fn install(home: &Path, interpreter: &Path) -> Outcome {
-    println!("installing the Python packages of the tests into {} (once)", home.display());
-    let list = process::root().join("xtask/python/requirements.txt");
+/// The program `ministack`, an S3 server among other things, installed if it is missing or out of date.
+pub(crate) fn ministack() -> Outcome<PathBuf> {
+    Ok(environment(&MINISTACK)?.join("bin/ministack"))
+}
+
+/// The program `versitygw`, an S3 server over a folder, built if it is missing. Go is needed for it.
+pub(crate) fn versitygw() -> Outcome<PathBuf> {
+    let home = folder()?.join(format!("versitygw-{VERSITYGW_VERSION}"));
+    let program = home.join("versitygw");
+    if is_pinned(&program).is_ok_and(|is| is) {
+        return Ok(program);
+    }
+    println!("building an S3 server for the tests into {} (once)", home.display());
+    let mut go = Command::new("go");
+    go.args(["install", &format!("{VERSITYGW}/cmd/versitygw@{VERSITYGW_VERSION}")]).env("GOBIN", &home);
+    process::run(&mut go, Duration::from_secs(1_200))?;
+    if is_pinned(&program)? {
+        Ok(program)
+    } else {
+        Err(format!("{} was not built from the module that is pinned", program.display()))
+    }
+}
+
+/// Whether a Go program was built from the pinned module, as it says itself.
+fn is_pinned(program: &Path) -> Outcome<bool> {
+    if !program.exists() {
+        return Ok(false);
+    }
+    let said = process::output(Command::new("go").args(["version", "-m"]).arg(program))?;
+    let wanted = ["mod", VERSITYGW, VERSITYGW_VERSION, VERSITYGW_SUM];
+    Ok(said.lines().any(|line| line.split_whitespace().eq(wanted)))
+}
+
+/// The folder of a Python environment.
+fn environment(wanted: &Environment) -> Outcome<PathBuf> {
+    let home = folder()?.join(wanted.name);
+    let interpreter = home.join("bin/python");
+    let stamp = home.join("requirements.installed");
+    if interpreter.exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted.list) {
+        return Ok(home);
+    }
+    install(wanted, &home, &interpreter)?;
+    // Written last: an installation that was cut short is repeated, never trusted.
+    std::fs::write(&stamp, wanted.list).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(home)
+}
+
+fn install(wanted: &Environment, home: &Path, interpreter: &Path) -> Outcome {
+    println!("installing {} for the tests into {} (once)", wanted.name, home.display());
+    let list = process::root().join(wanted.file);
     if !interpreter.exists() {
         let mut venv = Command::new("python3");
         process::run(venv.args(["-m", "venv"]).arg(home), Duration::from_secs(120))?;

@@ -10,6 +10,7 @@ mod cache;
 mod checks;
 mod process;
 mod report;
+mod services;
 mod test;
 mod tour;
 

@@ -5,6 +5,7 @@
 
 use crate::process::{cargo, root, run, run_lines};
 use crate::report::{Counts, Report};
+use crate::services::Services;
 use crate::{Outcome, cache, checks, tour};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn all(only: &[&str]) -> bool {
     let wanted = |step: &str| only.is_empty() || only.contains(&step);
     let needs_python = ["test", "tour", "contract"].into_iter().any(wanted);
     let python = needs_python.then(|| thread::spawn(cache::python));
+    let services = wanted("test").then(|| thread::spawn(Services::installed));
     let mut report = Report::default();
 
     if wanted("fmt") {
@@ -78,6 +80,7 @@ fn all(only: &[&str]) -> bool {
         Some(handle) => handle.join().unwrap_or_else(|_| Err("the installation panicked".into())),
         None => Err("not asked for".into()),
     };
+    let services = services.and_then(|handle| handle.join().ok()).unwrap_or_default();
     for (step, body) in PYTHON_STEPS {
         if *step == "tour" {
             without_python(&mut report, &wanted);
@@ -85,7 +88,7 @@ fn all(only: &[&str]) -> bool {
         if wanted(step) {
             match &python {
                 Ok(interpreter) => {
-                    report.step(step, |counts| body(interpreter, counts));
+                    report.step(step, |counts| body(interpreter, &services, counts));
                 }
                 Err(why) => report.skipped(step, why),
             }
@@ -94,13 +97,13 @@ fn all(only: &[&str]) -> bool {
     report.finish()
 }
 
-type PythonStep = fn(&PathBuf, &mut Counts) -> Outcome;
+type PythonStep = fn(&PathBuf, &Services, &mut Counts) -> Outcome;
 
 /// The steps that use the Python environment. The release build comes between `test` and `tour`.
 const PYTHON_STEPS: &[(&str, PythonStep)] = &[
-    ("test", |python, counts| tests(python, counts)),
-    ("tour", |python, counts| tour::check(python, &released(), counts)),
-    ("contract", |python, counts| checks::contract::check(python, &released(), counts)),
+    ("test", |python, services, counts| tests(python, services, counts)),
+    ("tour", |python, _, counts| tour::check(python, &released(), counts)),
+    ("contract", |python, _, counts| checks::contract::check(python, &released(), counts)),
 ];
 
 fn without_python(report: &mut Report, wanted: &dyn Fn(&str) -> bool) {
@@ -128,9 +131,14 @@ fn clippy() -> Outcome {
     run(&mut cargo(&words), 20 * MINUTE)
 }
 
-fn tests(python: &PathBuf, counts: &mut Counts) -> Outcome {
+fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome {
     let mut command = cargo(&["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
     command.env("NACRE_PYTHON", python);
+    // Stopped when they are dropped, however the tests end.
+    let running = services.start();
+    if let Some(endpoints) = running.s3_endpoints() {
+        command.env("NACRE_TEST_S3_ENDPOINT", endpoints);
+    }
     run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
 }
 

@@ -1,0 +1,139 @@
+//! The servers that tests ask: installed once, started on free ports over a temporary folder, stopped by their process
+//! ids. One that cannot be had is told, and the tests that want it say that they were skipped.
+
+use crate::{Outcome, cache};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it listens.
+const START: Duration = Duration::from_secs(60);
+
+/// The servers that are installed.
+#[derive(Default)]
+pub(crate) struct Services {
+    versitygw: Option<PathBuf>,
+    ministack: Option<PathBuf>,
+}
+
+impl Services {
+    /// Installs what is missing.
+    pub(crate) fn installed() -> Self {
+        let told = |name: &str, found: Outcome<PathBuf>| {
+            found.map_err(|error| println!("NOTICE: no {name} for the tests: {error}")).ok()
+        };
+        Self {
+            versitygw: told("versitygw", cache::versitygw()),
+            ministack: told("ministack", cache::ministack()),
+        }
+    }
+
+    /// Starts them.
+    pub(crate) fn start(&self) -> Running {
+        let mut running = Running { servers: Vec::new(), folder: tempfile::tempdir().ok() };
+        let Some(folder) = running.folder.as_ref().map(|folder| folder.path().to_owned()) else {
+            println!("NOTICE: no temporary folder, and so no servers for the tests");
+            return running;
+        };
+        let wanted = [
+            self.versitygw.as_ref().map(|program| ("versitygw", versitygw(program, &folder))),
+            self.ministack.as_ref().map(|program| ("ministack", ministack(program, &folder))),
+        ];
+        for (name, started) in wanted.into_iter().flatten() {
+            match started.and_then(|(command, port)| Server::start(name, command, port)) {
+                Ok(server) => running.servers.push(server),
+                Err(error) => println!("NOTICE: no {name} for the tests: {error}"),
+            }
+        }
+        running
+    }
+}
+
+fn versitygw(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+    let (port, data) = (free_port()?, folder.join("versitygw"));
+    std::fs::create_dir(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    let mut command = Command::new(program);
+    command
+        .args(["--port", &format!("127.0.0.1:{port}"), "--quiet", "--keep-alive", "posix"])
+        .arg(data)
+        .env("ROOT_ACCESS_KEY", "test")
+        .env("ROOT_SECRET_KEY", "testtest");
+    Ok((command, port))
+}
+
+fn ministack(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command
+        .current_dir(folder)
+        .env("BIND_HOST", "127.0.0.1")
+        .env("SERVICES", "s3")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("LOG_LEVEL", "WARNING");
+    Ok((command, port))
+}
+
+/// A port that nobody listens at now.
+fn free_port() -> Outcome<u16> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("no free port: {error}"))
+}
+
+/// The servers that run; stopped when dropped.
+pub(crate) struct Running {
+    servers: Vec<Server>,
+    /// Held: it goes after the servers.
+    folder: Option<tempfile::TempDir>,
+}
+
+impl Running {
+    /// `name=url` of the S3 servers, with spaces between.
+    pub(crate) fn s3_endpoints(&self) -> Option<String> {
+        let list: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| format!("{}=http://127.0.0.1:{}", server.name, server.port))
+            .collect();
+        (!list.is_empty()).then(|| list.join(" "))
+    }
+}
+
+struct Server {
+    name: &'static str,
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    fn start(name: &'static str, mut command: Command, port: u16) -> Outcome<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{command:?}: {error}"))?;
+        let mut server = Self { name, port, child };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                return Err(format!("it ended at its start: {status}"));
+            }
+            if begun.elapsed() > START {
+                return Err(format!("it does not listen after {} s", START.as_secs()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
