@@ -19,11 +19,11 @@ use crate::child::{Answer, Piped, Session, Spawn, Work};
 /// Where files are decoded.
 #[derive(Debug, Clone, Default)]
 pub enum Decode {
-    /// In this process: for tests, and for files that only this process can reach.
+    /// In this process: for tests.
     #[default]
     InProcess,
-    /// In a child per file, where the file lies on a local disk. The child is `program` with the one argument
-    /// [`crate::child::ARGUMENT`], and must call [`crate::child::main`].
+    /// In a child per file. The child is `program` with the one argument [`crate::child::ARGUMENT`], and must call
+    /// [`crate::child::main`].
     Child {
         /// The program.
         program: PathBuf,

@@ -10,7 +10,7 @@ use nacre_store::{GetOptions, ObjectPath, ObjectStore, ObjectTag};
 use nacre_types::{Error, ErrorKind, Result};
 
 use crate::Decode;
-use crate::child::Spawn;
+use crate::child::{Spawn, SpawnFile};
 use crate::decode::Opened;
 
 /// The slowest that a file may be read at in a child, in bytes of the file per CPU second, beyond its first seconds.
@@ -28,23 +28,25 @@ pub(crate) fn tag(file: &PinnedFile) -> ObjectTag {
 pub(crate) async fn open(store: &Arc<dyn ObjectStore>, file: &PinnedFile, decode: &Decode) -> Result<Opened> {
     let path = ObjectPath::new(&file.path)?;
     check_unchanged(store, file).await?;
-    if let Some(local) = store.local_path(&path) {
-        if let Decode::Child { program, memory_bytes, seconds } = decode {
-            return Ok(Opened::Child(Spawn {
-                program: program.clone(),
-                path: local,
-                memory_bytes: *memory_bytes,
-                // Honest work grows with the file.
-                seconds: seconds.saturating_add(file.bytes / CHILD_BYTES_PER_SECOND),
-            }));
-        }
-        let opened = std::fs::File::open(&local)
-            .map_err(|e| Error::unavailable(format!("{}: {e}", file.name)).with_code("load-file"))?;
-        return Ok(Opened::Here(Arc::new(opened)));
-    }
-    let runtime = tokio::runtime::Handle::current();
-    let file = StoreFile { store: store.clone(), path, tag: tag(file), length: file.bytes, runtime };
-    Ok(Opened::Here(Arc::new(file)))
+    let local = store.local_path(&path);
+    let through_the_store = || {
+        let runtime = tokio::runtime::Handle::current();
+        StoreFile { store: store.clone(), path, tag: tag(file), length: file.bytes, runtime }
+    };
+    Ok(match (decode, local) {
+        (Decode::Child { program, memory_bytes, seconds }, local) => Opened::Child(Spawn {
+            program: program.clone(),
+            file: local.map_or_else(|| SpawnFile::Asked(Arc::new(through_the_store())), SpawnFile::Here),
+            memory_bytes: *memory_bytes,
+            // Honest work grows with the file.
+            seconds: seconds.saturating_add(file.bytes / CHILD_BYTES_PER_SECOND),
+        }),
+        (Decode::InProcess, Some(local)) => Opened::Here(Arc::new(
+            std::fs::File::open(&local)
+                .map_err(|e| Error::unavailable(format!("{}: {e}", file.name)).with_code("load-file"))?,
+        )),
+        (Decode::InProcess, None) => Opened::Here(Arc::new(through_the_store())),
+    })
 }
 
 /// Checks that the file is still what was pinned.

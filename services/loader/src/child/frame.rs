@@ -14,11 +14,18 @@ pub(super) enum Kind {
     Rows = 3,
     /// Nothing: the answer is complete.
     End = 4,
+    /// To the child: a [`super::wire::Request`] as JSON.
+    Request = 5,
+    /// From the child: two u64, the range of the file's bytes that it wants next.
+    Ask = 6,
+    /// To the child: those bytes.
+    Bytes = 7,
 }
 
 impl Kind {
     fn of(number: u32) -> Option<Self> {
-        [Self::Head, Self::Index, Self::Rows, Self::End].into_iter().find(|kind| *kind as u32 == number)
+        let all = [Self::Head, Self::Index, Self::Rows, Self::End, Self::Request, Self::Ask, Self::Bytes];
+        all.into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -50,7 +57,7 @@ impl<W: Write> FrameWriter<W> {
         self.out.write_all(body)
     }
 
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         self.write(Kind::End, &[])?;
         self.out.flush()
     }

@@ -1,25 +1,36 @@
 //! The parent's side: starts a child, reads what it answers, and says what it died of.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
+use nacre_segment::foreign::ReadAt;
 use nacre_types::{Error, KeySchema, Result};
 use rustix::process::Signal;
 
-use super::frame::{FrameReader, Kind};
-use super::wire::{Head, Piped, Request, Work, error_of};
+use super::frame::{FrameReader, FrameWriter, Kind};
+use super::wire::{Head, PIECE_BYTES, Piped, Place, Request, Work, error_of};
 use crate::decode::Adoptable;
 
 /// How a child is started for a file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Spawn {
     pub(crate) program: PathBuf,
-    pub(crate) path: PathBuf,
+    pub(crate) file: SpawnFile,
     pub(crate) memory_bytes: u64,
     /// CPU seconds.
     pub(crate) seconds: u64,
+}
+
+/// The file that a child decodes.
+#[derive(Clone)]
+pub(crate) enum SpawnFile {
+    /// One that it opens by itself.
+    Here(PathBuf),
+    /// One that this process reads for it.
+    Asked(Arc<dyn ReadAt>),
 }
 
 /// What a child answers first.
@@ -33,7 +44,10 @@ pub(crate) enum Answer {
 /// A child at work. Dropped, it is killed.
 pub(crate) struct Session {
     child: Child,
+    to: FrameWriter<ChildStdin>,
     frames: FrameReader<ChildStdout>,
+    /// Read for the child where it asks.
+    asked: Option<Arc<dyn ReadAt>>,
     body: Vec<u8>,
     memory_bytes: u64,
     seconds: u64,
@@ -57,8 +71,12 @@ impl Session {
             Error::unavailable(format!("{what} the decoding child {}: {error}", spawn.program.display()))
                 .with_code("load-child")
         };
+        let (file, asked) = match &spawn.file {
+            SpawnFile::Here(path) => (Place::Here(path.clone()), None),
+            SpawnFile::Asked(file) => (Place::Asked(file.len()), Some(file.clone())),
+        };
         let request = Request {
-            path: spawn.path.clone(),
+            file,
             memory_bytes: spawn.memory_bytes,
             seconds: spawn.seconds,
             work: work.clone(),
@@ -77,18 +95,20 @@ impl Session {
             .spawn()
             .map_err(|error| failed("starting", &error))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (Some(mut input), Some(output)) = (input, output) else {
+        let (Some(input), Some(output)) = (input, output) else {
             return Err(Error::internal("a child without pipes"));
         };
-        let session = Self {
+        let mut session = Self {
             child,
+            to: FrameWriter::new(input),
             frames: FrameReader::new(output),
+            asked,
             body: Vec::new(),
             memory_bytes: spawn.memory_bytes,
             seconds: spawn.seconds,
         };
         // A child that has died already says why by its status.
-        drop(input.write_all(&json));
+        drop(session.to.write(Kind::Request, &json));
         Ok(session)
     }
 
@@ -129,7 +149,7 @@ impl Session {
                 Head::Failed { kind, detail } => Err(error_of(&kind, detail)),
                 _ => Err(out_of_turn()),
             },
-            Kind::Index => Err(out_of_turn()),
+            _ => Err(out_of_turn()),
         }
     }
 
@@ -137,12 +157,34 @@ impl Session {
         serde_json::from_slice(&self.body).map_err(|_| out_of_turn())
     }
 
+    /// The next frame that is no question.
     fn frame(&mut self) -> Result<Kind> {
-        self.frames.read(&mut self.body).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.died(),
-            _ => Error::unavailable(format!("reading from the decoding child: {error}"))
-                .with_code("load-child"),
-        })
+        loop {
+            match self.frames.read(&mut self.body) {
+                Ok(Kind::Ask) => self.read_for_it()?,
+                Ok(kind) => return Ok(kind),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.died()),
+                Err(error) => {
+                    return Err(Error::unavailable(format!("reading from the decoding child: {error}"))
+                        .with_code("load-child"));
+                }
+            }
+        }
+    }
+
+    /// Reads what the child asks for. A read that fails is the answer; the child is killed with the session.
+    fn read_for_it(&mut self) -> Result<()> {
+        let number = |at: usize| self.body.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
+        let (Some(file), Some(start), Some(end)) = (&self.asked, number(0), number(8)) else {
+            return Err(out_of_turn());
+        };
+        if start > end || end > file.len() || end - start > PIECE_BYTES {
+            return Err(out_of_turn());
+        }
+        let bytes = file.read_at(start..end)?;
+        // A child that is gone says why where its next frame would be.
+        drop(self.to.write(Kind::Bytes, &bytes));
+        Ok(())
     }
 
     /// Why there is no more to read.

@@ -11,11 +11,23 @@ use serde::{Deserialize, Serialize};
 /// What the child is asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    pub(super) path: PathBuf,
+    pub(super) file: Place,
     pub(super) memory_bytes: u64,
     pub(super) seconds: u64,
     pub(super) work: Work,
 }
+
+/// Where the file is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Place {
+    /// On this machine.
+    Here(PathBuf),
+    /// With the parent, who reads of it what the child asks for. Its length in bytes.
+    Asked(u64),
+}
+
+/// Most bytes that are asked for at once; larger ranges are asked for piece by piece.
+pub(super) const PIECE_BYTES: u64 = 8 << 20;
 
 /// What is to be done with the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -32,6 +32,8 @@ struct Gate {
     limit: AtomicU32,
     /// Whether a put hangs.
     is_hanging: AtomicBool,
+    /// Whether files may be read past the store, as on a disk of this machine.
+    is_local: bool,
 }
 
 #[async_trait]
@@ -68,7 +70,7 @@ impl ObjectStore for Gate {
         self.inner.date_micros().await
     }
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
-        self.inner.local_path(path)
+        self.inner.local_path(path).filter(|_| self.is_local)
     }
 }
 
@@ -82,6 +84,15 @@ fn config() -> LoaderConfig {
 }
 
 async fn gated(limit: u32) -> (Harness, Arc<Gate>) {
+    over_gate(limit, true).await
+}
+
+/// A process whose store is, as far as it can see, on no disk of its machine.
+pub(crate) async fn elsewhere() -> Harness {
+    over_gate(u32::MAX, false).await.0
+}
+
+async fn over_gate(limit: u32, is_local: bool) -> (Harness, Arc<Gate>) {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let ctx = Context::for_tests(1);
     let gate = Arc::new(Gate {
@@ -89,6 +100,7 @@ async fn gated(limit: u32) -> (Harness, Arc<Gate>) {
         puts: AtomicU32::new(0),
         limit: AtomicU32::new(limit),
         is_hanging: AtomicBool::new(false),
+        is_local,
     });
     let harness = Harness::over(gate.clone(), folder, ctx, TableSettings::default()).await;
     (harness, gate)
