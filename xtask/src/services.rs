@@ -52,11 +52,14 @@ impl Services {
 }
 
 fn versitygw(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
-    let (port, data) = (free_port()?, folder.join("versitygw"));
-    std::fs::create_dir(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    let (port, data, versions) = (free_port()?, folder.join("versitygw"), folder.join("versitygw-versions"));
+    for folder in [&data, &versions] {
+        std::fs::create_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let mut command = Command::new(program);
     command
-        .args(["--port", &format!("127.0.0.1:{port}"), "--quiet", "--keep-alive", "posix"])
+        .args(["--port", &format!("127.0.0.1:{port}"), "--quiet", "--keep-alive", "posix", "--versioning-dir"])
+        .arg(versions)
         .arg(data)
         .env("ROOT_ACCESS_KEY", "test")
         .env("ROOT_SECRET_KEY", "testtest");

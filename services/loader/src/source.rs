@@ -61,11 +61,16 @@ pub(crate) async fn check_unchanged(store: &Arc<dyn ObjectStore>, file: &PinnedF
         .with_code("load-file-changed")
     };
     match store.head(&ObjectPath::new(&file.path)?).await {
-        Ok(meta) if meta.tag == tag(file) && meta.size == file.bytes => Ok(()),
+        Ok(meta) if is_pinned(&meta.tag, file) && meta.size == file.bytes => Ok(()),
         Ok(_) => Err(changed("was changed")),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(changed("was removed")),
         Err(error) => Err(error),
     }
+}
+
+/// A file that was pinned by a listing is known by its etag alone: listings do not tell version ids.
+fn is_pinned(found: &ObjectTag, file: &PinnedFile) -> bool {
+    found.etag == file.etag && (file.version_id.is_none() || found.version_id == file.version_id)
 }
 
 struct StoreFile {
@@ -139,6 +144,28 @@ mod tests {
         let columns = folder_columns("x/day=2024-01-01/hour=3/a=b.parquet");
         assert_eq!(columns, [("day".into(), "2024-01-01".into()), ("hour".into(), "3".into())]);
         assert!(folder_columns("a=b.parquet").is_empty());
+    }
+
+    #[test]
+    fn a_version_counts_where_it_was_pinned() {
+        let file = |version_id: Option<&str>| PinnedFile {
+            name: "f".into(),
+            path: "f".into(),
+            bytes: 1,
+            etag: "e".into(),
+            version_id: version_id.map(str::to_owned),
+            staged: true,
+        };
+        let found = |etag: &str, version: Option<&str>| ObjectTag {
+            etag: etag.into(),
+            version_id: version.map(str::to_owned),
+        };
+        // A listing told no version.
+        assert!(is_pinned(&found("e", Some("v1")), &file(None)) && is_pinned(&found("e", None), &file(None)));
+        assert!(is_pinned(&found("e", Some("v1")), &file(Some("v1"))));
+        assert!(!is_pinned(&found("e", Some("v2")), &file(Some("v1"))));
+        assert!(!is_pinned(&found("e", None), &file(Some("v1"))));
+        assert!(!is_pinned(&found("other", Some("v1")), &file(None)));
     }
 
     #[test]

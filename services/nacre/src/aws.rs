@@ -58,7 +58,7 @@ impl Surroundings<'_> {
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>> {
-        match (self.variable)(name).as_deref() {
+        match (self.variable)(name).map(|text| text.to_ascii_lowercase()).as_deref() {
             None => Ok(None),
             Some("true" | "1" | "yes") => Ok(Some(true)),
             Some("false" | "0" | "no") => Ok(Some(false)),
@@ -247,7 +247,7 @@ mod tests {
             (vec![HOME, ("AWS_PROFILE", "none")], "no profile none"),
             (vec![HOME, ("AWS_PROFILE", "far")], "export-credentials --profile far"),
             (vec![("AWS_ALLOW_HTTP", "perhaps")], "AWS_ALLOW_HTTP"),
-            (vec![("AWS_EC2_METADATA_DISABLED", "true")], "AWS_ACCESS_KEY_ID"),
+            (vec![("AWS_EC2_METADATA_DISABLED", "True")], "AWS_ACCESS_KEY_ID"),
         ] {
             let error = settings(&variables, &[CREDENTIALS, CONFIG]).unwrap_err();
             assert!(error.code() == "store-settings" && error.detail().contains(word), "{error}");

@@ -75,11 +75,12 @@ pub(crate) fn check_range(path: &ObjectPath, range: &std::ops::Range<u64>, size:
     .with_code("range-out-of-bounds"))
 }
 
-/// The object has another tag than the reader's.
-pub(crate) fn changed(path: &ObjectPath, expected: &ObjectTag, found: &ObjectTag) -> Error {
+/// The object has another tag than the reader's: `found`, where the store tells it.
+pub(crate) fn changed(path: &ObjectPath, expected: &ObjectTag, found: Option<&ObjectTag>) -> Error {
+    let found = found.map_or("another tag", |tag| tag.etag.as_str());
     Error::corrupt(format!(
-        "object {path} was changed: it has tag {} where {} was recorded; objects must not be written again",
-        found.etag, expected.etag
+        "object {path} was changed: it has {found} where tag {} was recorded; objects must not be written again",
+        expected.etag
     ))
     .with_code("object-changed")
 }
@@ -100,7 +101,7 @@ impl ObjectStore for MemoryStore {
         if let Some(expected) = &options.if_tag
             && *expected != entry.tag
         {
-            return Err(changed(path, expected, &entry.tag));
+            return Err(changed(path, expected, Some(&entry.tag)));
         }
         let bytes = match options.range {
             None => entry.bytes.clone(),

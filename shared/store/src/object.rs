@@ -29,8 +29,10 @@ pub struct ObjectMeta {
     pub size: u64,
     /// What identifies its bytes.
     pub tag: ObjectTag,
-    /// When it came to be, by the store's own date, in microseconds since the epoch. Never earlier than the object's
-    /// creation; a store may move it forward.
+    /// When it came to be, by the store's own date, in microseconds since the epoch. A store may move it forward. It is
+    /// never earlier than the object's creation, but for a big object that was uploaded or copied in parts, where it may
+    /// be when the upload *began*, hours ago (as on Amazon's S3). So an object may look old at its birth: no garbage is
+    /// proven by age alone.
     pub modified_micros: i64,
 }
 
@@ -103,7 +105,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Reads an object or a range of it.
     ///
     /// # Errors
-    /// `NotFound`; `Corrupt` (`object-changed`) when it has another tag than `if_tag`; `Invalid`
+    /// `NotFound`; `Corrupt` (`object-changed`) when it has another tag than `if_tag` (one that names a version is
+    /// answered with that version, where the store still has it); `Invalid`
     /// (`range-out-of-bounds`) when the range does not lie within the object; `Unavailable`.
     async fn get(&self, path: &ObjectPath, options: GetOptions) -> Result<Object>;
 
@@ -114,7 +117,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta>;
 
     /// The objects whose path begins with `prefix` (a string, not a folder) and sorts after `after`, at most `limit`
-    /// of them, sorted by path. Fewer than `limit` = the end.
+    /// of them, sorted by path. Fewer than `limit` = the end. Their tags may lack the version id: S3's listings do not
+    /// tell it.
     ///
     /// # Errors
     /// `Unavailable`.

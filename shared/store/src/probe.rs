@@ -18,7 +18,7 @@ const ROUNDS: usize = 3;
 /// Races at most: one in which an answer was lost says nothing and is run again.
 const ROUNDS_AT_MOST: usize = 12;
 
-/// Races writers for names and tags, and refuses a store where two of them win. Takes some 70 small requests, and
+/// Races writers for names and tags, and refuses a store where two of them win. Takes some 60 to 90 small requests, and
 /// deletes what it made.
 ///
 /// # Errors
@@ -45,13 +45,21 @@ pub async fn probe(store: &Arc<dyn ObjectStore>, ctx: &Context) -> Result<()> {
     Err(Error::unavailable(format!("the store does not answer its start-up probe: {why}")))
 }
 
+/// Codes of what an operator must mend: whatever kind an error of them has, another attempt soon ends as this one did.
+pub(crate) const NOT_BY_WAITING: &[&str] = &[
+    "store-bucket",
+    "store-certificates",
+    "store-clock",
+    "store-credentials",
+    "store-endpoint",
+    "store-forbidden",
+    "store-region",
+    "store-unfit",
+];
+
 /// Whether another round may end otherwise.
 fn is_passing(error: &Error) -> bool {
-    #[cfg(feature = "s3")]
-    if crate::s3::refusal::HOPELESS.contains(&error.code()) {
-        return false;
-    }
-    error.kind().is_retryable()
+    error.kind().is_retryable() && !NOT_BY_WAITING.contains(&error.code())
 }
 
 async fn round(store: &Arc<dyn ObjectStore>, ctx: &Context, path: &ObjectPath) -> Result<()> {
@@ -102,8 +110,13 @@ async fn race(
         return Err(unfit(&format!("{promise}: {} of {WRITERS} writers won", winners.len())));
     }
     let found = match store.get(path, GetOptions::default()).await {
-        Err(error) if error.kind() == ErrorKind::NotFound && !winners.is_empty() => {
-            return Err(unfit(&format!("{promise}: what was stored is not there")));
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(match (winners.is_empty(), unanswered) {
+                (false, _) => unfit(&format!("{promise}: what was stored is not there")),
+                // Nothing was stored; why, the puts say.
+                (true, Some(refused)) => refused,
+                (true, None) => unfit(&format!("{promise}: none of {WRITERS} writers won")),
+            });
         }
         found => found?,
     };
@@ -127,13 +140,14 @@ pub(crate) fn unfit(what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::testing::{FaultRates, FaultyStore};
-    use crate::{MemoryStore, Object, ObjectMeta, Upload};
+    use crate::{MemoryStore, Metered, Object, ObjectMeta, Upload};
     use async_trait::async_trait;
 
     /// Ignores conditions, as some gateways do.
     #[derive(Debug)]
     struct Careless {
         inner: MemoryStore,
+        breaks_more: bool,
         ignores_absence: bool,
         ignores_tags: bool,
     }
@@ -182,10 +196,14 @@ mod tests {
         fn local_path(&self, _: &ObjectPath) -> Option<std::path::PathBuf> {
             None
         }
+        async fn check_promises(&self, taken: &ObjectPath) -> Result<()> {
+            self.inner.head(taken).await?;
+            if self.breaks_more { Err(unfit("another promise")) } else { Ok(()) }
+        }
     }
 
     fn careless(ctx: &Context, ignores_absence: bool, ignores_tags: bool) -> Arc<dyn ObjectStore> {
-        Arc::new(Careless { inner: MemoryStore::new(ctx), ignores_absence, ignores_tags })
+        Arc::new(Careless { inner: MemoryStore::new(ctx), breaks_more: false, ignores_absence, ignores_tags })
     }
 
     #[tokio::test]
@@ -206,6 +224,16 @@ mod tests {
             assert_eq!((error.kind(), error.code()), (ErrorKind::Invalid, "store-unfit"));
             assert!(error.detail().contains(promise), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_only_some_stores_break_is_looked_at_behind_wrappers_too() {
+        let ctx = Context::for_tests(1);
+        let inner = MemoryStore::new(&ctx);
+        let store = Careless { inner, breaks_more: true, ignores_absence: false, ignores_tags: false };
+        let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(FaultyStore::new(Arc::new(store), 1)));
+        let error = probe(&store, &ctx).await.unwrap_err();
+        assert!(error.code() == "store-unfit" && error.detail().contains("another promise"), "{error}");
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ pub struct S3Settings {
 /// Who asks.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum S3Credentials {
-    /// The role of the machine, asked of its metadata service (at another address than the usual one, if said).
+    /// The role of the machine, asked of its metadata service where that usually is.
     #[default]
     Machine,
     /// The role of the machine, asked of a metadata service at this URL.

@@ -8,11 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 const BUCKET: &str = "nacre-test";
+/// A bucket that keeps versions.
+const VERSIONS: &str = "nacre-test-versions";
 
 /// The S3 servers that run; says so where there are none.
 fn servers() -> Vec<(String, String)> {
     let Ok(list) = std::env::var("NACRE_TEST_S3_ENDPOINT") else {
-        println!(
+        eprintln!(
             "NOTICE: skipped, NACRE_TEST_S3_ENDPOINT is not set (S3 servers, as name=http://host:port; cargo xtask \
              test starts some)"
         );
@@ -25,8 +27,8 @@ fn servers() -> Vec<(String, String)> {
     list.split_whitespace().map(pair).collect()
 }
 
-/// A new place in the bucket, which is made if it is missing.
-fn place(endpoint: &str) -> String {
+/// A new place in a bucket, which is made if it is missing.
+fn place(endpoint: &str, bucket: &str) -> String {
     let settings = S3Settings {
         credentials: S3Credentials::Keys {
             access_key: "test".into(),
@@ -39,8 +41,14 @@ fn place(endpoint: &str) -> String {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ctx = Context::system();
-    let url = format!("s3://{BUCKET}/{:032x}", ctx.ids.random_u128());
-    runtime.block_on(async { S3Store::open(&url, &settings, &ctx).unwrap().create_bucket().await.unwrap() });
+    let url = format!("s3://{bucket}/{:032x}", ctx.ids.random_u128());
+    runtime.block_on(async {
+        let store = S3Store::open(&url, &settings, &ctx).unwrap();
+        store.create_bucket().await.unwrap();
+        if bucket == VERSIONS {
+            store.keep_versions().await.unwrap();
+        }
+    });
     url
 }
 
@@ -65,7 +73,7 @@ fn over(folder: &Path, endpoint: &str, secret: &str) -> Command {
 fn what_was_acknowledged_on_s3_outlives_a_kill_and_a_stop() {
     for (name, endpoint) in servers() {
         let folder = tempfile::tempdir().unwrap();
-        let url = place(&endpoint);
+        let url = place(&endpoint, BUCKET);
         let start = || Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url]);
         let server = start();
         server.ask(&["table", "create", "t"]).well();
@@ -88,9 +96,11 @@ fn what_was_acknowledged_on_s3_outlives_a_kill_and_a_stop() {
 
 #[test]
 fn files_are_loaded_into_s3_and_read_from_there() {
-    for (name, endpoint) in servers() {
+    for (name, endpoint, bucket) in
+        servers().into_iter().flat_map(|(name, url)| [(name.clone(), url.clone(), BUCKET), (name, url, VERSIONS)])
+    {
         let folder = tempfile::tempdir().unwrap();
-        let url = place(&endpoint);
+        let url = place(&endpoint, bucket);
         let start = || Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url]);
         let server = start();
         server.ask(&["table", "create", "t"]).well();
@@ -118,7 +128,7 @@ fn files_are_loaded_into_s3_and_read_from_there() {
 fn a_server_that_cannot_use_its_bucket_says_why_and_ends() {
     for (name, endpoint) in servers() {
         let folder = tempfile::tempdir().unwrap();
-        let url = place(&endpoint);
+        let url = place(&endpoint, BUCKET);
         let serve = |secret: &str, endpoint: &str, url: &str| {
             let mut command = over(folder.path(), endpoint, secret);
             command.args(["serve", "--listen", "127.0.0.1:0", "--store", url]);

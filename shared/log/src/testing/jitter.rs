@@ -100,4 +100,10 @@ impl ObjectStore for JitterStore {
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
         self.inner.local_path(path)
     }
+    fn url(&self, path: &ObjectPath) -> Option<String> {
+        self.inner.url(path)
+    }
+    async fn check_promises(&self, taken: &ObjectPath) -> Result<()> {
+        self.inner.check_promises(taken).await
+    }
 }

@@ -502,7 +502,7 @@ fn read_object(
     read: impl FnOnce(u64, usize) -> io::Result<Option<Vec<u8>>>,
 ) -> Result<Option<Object>> {
     let verify = |stat: &Stat| match &options.if_tag {
-        Some(expected) if *expected != tag_of(stat) => Err(changed(path, expected, &tag_of(stat))),
+        Some(expected) if *expected != tag_of(stat) => Err(changed(path, expected, Some(&tag_of(stat)))),
         _ => Ok(()),
     };
     verify(stat)?;

@@ -5,6 +5,7 @@ use crate::{ObjectPath, S3Settings};
 use http::Uri;
 use nacre_types::{Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
 
 /// What stands in a signed URL as it is; S3 wants everything else encoded, once.
 const KEPT: &AsciiSet =
@@ -22,6 +23,8 @@ pub(super) struct Address {
     pub(super) region: String,
     /// `https://host:port`, for requests and for errors.
     pub(super) origin: String,
+    /// Whether it is Amazon's own S3, whose words are known.
+    pub(super) is_amazons: bool,
     /// What stands before a key: empty, or slashes and the bucket.
     base: String,
     /// Empty, or ends with a slash.
@@ -47,7 +50,14 @@ impl Address {
         } else if prefix.len() > PREFIX_BYTES {
             return Err(wrong(url, &format!("a prefix has at most {PREFIX_BYTES} bytes")));
         } else {
-            format!("{}/", ObjectPath::new(prefix).map_err(|error| wrong(url, error.detail()))?)
+            // What is wrong is not shown: other programs take keys in the query of such a URL.
+            let form = |_| {
+                wrong(
+                    url,
+                    "a prefix has segments of [A-Za-z0-9._=% -]+ between slashes, none empty or beginning with a dot",
+                )
+            };
+            format!("{}/", ObjectPath::new(prefix).map_err(form)?)
         };
         let in_path = settings.path_style.unwrap_or(settings.endpoint.is_some() || bucket.contains('.'));
         let (origin, region, before) = match &settings.endpoint {
@@ -59,7 +69,18 @@ impl Address {
         } else {
             (origin.replacen("://", &format!("://{bucket}."), 1), before)
         };
-        Ok(Self { bucket: bucket.to_owned(), region, origin, base, prefix })
+        let is_amazons = is_amazons(&origin);
+        let address = Self { bucket: bucket.to_owned(), region, origin, is_amazons, base, prefix };
+        // Requests are signed by one reading of the URL and sent by another.
+        let sent = address.uri(None, "").map(|uri| uri.to_string()).map_err(|_| no_url())?;
+        let is_same = |signed: Url| signed.as_str().trim_end_matches('/') == sent.trim_end_matches('/');
+        match Url::parse(&sent) {
+            Ok(signed) if is_same(signed) => Ok(address),
+            _ if !in_path => Err(setting(
+                "the bucket's name cannot stand before the host of the S3 endpoint: set AWS_S3_FORCE_PATH_STYLE=true",
+            )),
+            _ => Err(no_url()),
+        }
     }
 
     /// The key of an object, or of what all keys that begin with `text` begin with.
@@ -138,18 +159,30 @@ fn amazons(settings: &S3Settings) -> Result<(String, String, String)> {
              Amazon's",
         )
     })?;
+    let region = region.to_ascii_lowercase();
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     Ok((format!("https://s3.{region}.amazonaws.com{suffix}"), region, String::new()))
 }
 
+fn is_amazons(origin: &str) -> bool {
+    let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+    let host = host.split_once(':').map_or(host, |(host, _)| host);
+    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+}
+
+fn no_url() -> Error {
+    setting("the S3 endpoint is no URL: expected https://host or http://host:port in AWS_ENDPOINT_URL_S3")
+}
+
 fn endpoint_of(endpoint: &str, settings: &S3Settings) -> Result<(String, String, String)> {
-    let form = || setting("the S3 endpoint is no URL: expected https://host or http://host:port in AWS_ENDPOINT_URL_S3");
-    let uri: Uri = endpoint.parse().map_err(|_| form())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(form()) };
-    if uri.query().is_some() || authority.as_str().contains('@') {
-        return Err(form());
+    // In the form that signatures are made of: lower case, no port that goes without saying.
+    let url = Url::parse(endpoint).map_err(|_| no_url())?;
+    let Some(host) = url.host_str() else { return Err(no_url()) };
+    let has_more = url.query().is_some() || url.fragment().is_some();
+    if has_more || !url.username().is_empty() || url.password().is_some() {
+        return Err(no_url());
     }
-    match scheme {
+    match url.scheme() {
         "https" => {}
         "http" if settings.allow_http => {}
         "http" => {
@@ -158,11 +191,12 @@ fn endpoint_of(endpoint: &str, settings: &S3Settings) -> Result<(String, String,
                  AWS_ALLOW_HTTP=true if that is meant",
             ));
         }
-        _ => return Err(form()),
+        _ => return Err(no_url()),
     }
     let region = region_of(settings)?.unwrap_or_else(|| ANY_REGION.to_owned());
-    let before = uri.path().trim_end_matches('/').to_owned();
-    Ok((format!("{scheme}://{authority}"), region, before))
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let before = url.path().trim_end_matches('/').to_owned();
+    Ok((format!("{}://{host}{port}", url.scheme()), region, before))
 }
 
 #[cfg(test)]
@@ -205,6 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_written_as_signatures_are_made() {
+        let other = settings(Some("HTTPS://S3.Example:443/Gate"));
+        assert_eq!(uri("s3://bucket", &other, "a"), "https://s3.example/Gate/bucket/a");
+        let numbers = S3Settings { path_style: Some(false), ..settings(Some("http://127.0.0.1:9000")) };
+        let error = Address::new("s3://bucket", &numbers).unwrap_err();
+        assert_eq!(error.code(), "store-settings", "no name can stand before a number");
+    }
+
+    #[test]
+    fn amazons_own_store_is_known_by_its_name() {
+        let of = |endpoint| Address::new("s3://bucket", &settings(endpoint)).unwrap().is_amazons;
+        assert!(of(None) && of(Some("https://s3.eu-west-1.amazonaws.com")));
+        assert!(of(Some("https://bucket.vpce-1-2.s3.eu-west-1.vpce.amazonaws.com:443")));
+        assert!(!of(Some("https://amazonaws.com.example")) && !of(Some("http://127.0.0.1:9000")));
+    }
+
+    #[test]
     fn names_are_encoded_once_and_wholly() {
         let other = settings(Some("http://h"));
         assert_eq!(
@@ -223,6 +274,11 @@ mod tests {
             ("ftp://h", "AWS_ENDPOINT_URL_S3"),
             ("https://u:p@h", "AWS_ENDPOINT_URL_S3"),
             ("https://h?x=1", "AWS_ENDPOINT_URL_S3"),
+            ("https://h#x", "AWS_ENDPOINT_URL_S3"),
+            ("http://h:99999", "AWS_ENDPOINT_URL_S3"),
+            ("http://h:x", "AWS_ENDPOINT_URL_S3"),
+            ("http://256.1.1.1", "AWS_ENDPOINT_URL_S3"),
+            ("http://", "AWS_ENDPOINT_URL_S3"),
         ] {
             let error = Address::new("s3://abc", &settings(Some(bad))).unwrap_err();
             assert!(error.code() == "store-settings" && error.detail().contains(word), "{bad}: {error}");

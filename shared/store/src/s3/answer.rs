@@ -17,8 +17,17 @@ const SECOND: i64 = 1_000_000;
 pub(super) struct Whole {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// `None` = it was cut short, and only status and headers are known.
-    pub(super) body: Option<Bytes>,
+    /// Where it is none, only status and headers are known.
+    pub(super) body: Result<Bytes, Partial>,
+}
+
+/// Why there is no whole body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partial {
+    /// It ended early, or came too slowly.
+    Cut,
+    /// It is longer than any answer to the request can be.
+    TooLong,
 }
 
 impl Whole {
@@ -28,7 +37,7 @@ impl Whole {
 
     /// The body as XML of the form `T`.
     pub(super) fn xml<T: DeserializeOwned>(&self) -> Option<T> {
-        from_reader(&self.body.as_ref()?[..]).ok()
+        from_reader(&self.body.as_ref().ok()?[..]).ok()
     }
 
     /// What identifies the object that the answer is about.
@@ -41,18 +50,22 @@ impl Whole {
         self.header("x-amz-version-id").filter(|id| *id != "null").map(str::to_owned)
     }
 
+    /// Which bytes an answer to a range has.
+    pub(super) fn span(&self) -> Option<Span> {
+        self.header("content-range").and_then(span_of)
+    }
+
     /// The object of an answer to a get or a head.
     pub(super) fn meta(&self, path: &ObjectPath) -> Result<ObjectMeta> {
         let missing = |what: &str| {
             Error::unavailable(format!("the store's answer about object {path} has no {what}; is it an S3 store?"))
                 .with_code("store-endpoint")
         };
-        let size = match self.header("content-range").and_then(total_of) {
-            Some(total) => total,
-            None => self
-                .header("content-length")
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| missing("length"))?,
+        let size = if self.status == StatusCode::PARTIAL_CONTENT {
+            self.span().ok_or_else(|| missing("range"))?.size
+        } else {
+            let length = self.header("content-length").and_then(|text| text.parse().ok());
+            length.ok_or_else(|| missing("length"))?
         };
         let modified = self.header("last-modified").and_then(http_date_micros);
         Ok(ObjectMeta {
@@ -64,9 +77,19 @@ impl Whole {
     }
 }
 
-/// `5000000` of `bytes 0-99/5000000`.
-fn total_of(range: &str) -> Option<u64> {
-    range.rsplit_once('/')?.1.trim().parse().ok()
+/// Bytes of an object, both ends included, and how many it has in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) size: u64,
+}
+
+/// `bytes 0-99/5000000`.
+fn span_of(text: &str) -> Option<Span> {
+    let (span, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    Some(Span { first: first.parse().ok()?, last: last.parse().ok()?, size: size.parse().ok()? })
 }
 
 /// The tag without quotes, and without the mark of weak ones that some gateways add.
@@ -171,7 +194,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), http::HeaderValue::from_static(value)))
             .collect();
-        Whole { status: StatusCode::OK, headers, body: Some(Bytes::from_static(body.as_bytes())) }
+        Whole { status: StatusCode::OK, headers, body: Ok(Bytes::from_static(body.as_bytes())) }
     }
 
     #[test]
@@ -189,6 +212,14 @@ mod tests {
         );
         let meta = answer.meta(&ObjectPath::new("a").unwrap()).unwrap();
         assert_eq!((meta.modified_micros, meta.size), (784_111_777_999_999, 3));
+    }
+
+    #[test]
+    fn ranges_are_read_only_if_nothing_is_missing() {
+        assert_eq!(span_of("bytes 2-4/10"), Some(Span { first: 2, last: 4, size: 10 }));
+        for bad in ["", "bytes */10", "bytes 2-4/*", "2-4/10", "bytes 2-4", "bytes -4/10", "bytes 2-/10"] {
+            assert_eq!(span_of(bad), None, "{bad}");
+        }
     }
 
     #[test]

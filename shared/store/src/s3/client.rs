@@ -1,30 +1,33 @@
-//! One request and its answer: signed, counted, bounded in number and in time; repeated where that is harmless.
+//! One request and its answer: signed, counted, bounded in number, in size and in time; repeated where that is harmless.
 
 use super::address::Address;
-use super::answer::Whole;
+use super::answer::{Partial, Whole};
+use super::ask::{Ask, Kind, TEXT_AT_MOST};
+use super::body;
 use super::budget::Budget;
 use super::hedge::Hedger;
 use super::http::{Http, Lost};
+use super::keys::Keys;
 use super::lanes::{Lanes, Place};
-use super::refusal::{HOPELESS, Refusal};
+use super::refusal::Refusal;
 use crate::metered::{Counter, Counters};
+use crate::probe::NOT_BY_WAITING;
 use crate::{ObjectPath, S3Credentials, S3Settings};
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use nacre_runtime::{Backoff, Context};
 use nacre_types::{Error, ErrorKind, Result};
-use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredentialProvider};
-use object_store::CredentialProvider as _;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::HttpRequestBody;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bodies above this are hashed by another thread: more takes longer than half a millisecond.
 const HASHED_HERE: usize = 256 << 10;
-/// Room that is made for a body at once, whatever length an answer claims.
-const ROOM_AT_ONCE: u64 = 16 << 20;
 /// Repeats of reads, per thousand of them and at once.
 const REPEATS_PER_THOUSAND: u32 = 100;
 const REPEATS_AT_ONCE: u32 = 50;
@@ -32,19 +35,22 @@ const REPEATS_AT_ONCE: u32 = 50;
 /// Times and sizes.
 #[derive(Debug, Clone)]
 pub(super) struct Tuning {
+    /// How long a connection may take, with its TLS.
+    pub(super) connect: Duration,
     /// How long the first byte of an answer to a read may take.
     pub(super) read: Duration,
     /// How long a write may take until it is answered; more where bodies are big.
     pub(super) write: Duration,
     /// How long the store may take to copy a part, or to put the parts of an upload together.
     pub(super) heavy: Duration,
-    /// How long a body may pause.
+    /// How long the body of an answer to a read may pause. That of a write has the write's own time: S3 may begin the
+    /// answer at once and end it minutes later.
     pub(super) pause: Duration,
     /// How long a request may wait for its place.
     pub(super) wait: Duration,
-    /// Requests under way at once, of one prefix and kind.
+    /// Requests under way at once, of one prefix and way.
     pub(super) lane_width: usize,
-    /// A read is sent at most so often, and not again when so many of [`Tuning::read`] have passed.
+    /// A read is sent at most so often, and not again when so many times what it may take ([`Ask::within`]) have passed.
     pub(super) attempts: u32,
     pub(super) backoff_first: Duration,
     pub(super) backoff_most: Duration,
@@ -54,13 +60,16 @@ pub(super) struct Tuning {
     pub(super) parts_at_once: usize,
     /// Up to here a copy is a get and a put: two requests where the store's own copy takes five.
     pub(super) small_copy_bytes: u64,
-    /// The parts that the store copies; it takes at most 5 GiB.
+    /// The smallest parts that the store copies, where there is more than one; it takes at most 5 GiB.
     pub(super) copy_part_bytes: u64,
+    /// Parts of one copy under way at once.
+    pub(super) copies_at_once: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            connect: Duration::from_secs(5),
             read: Duration::from_secs(5),
             write: Duration::from_secs(30),
             heavy: Duration::from_secs(180),
@@ -73,70 +82,8 @@ impl Default for Tuning {
             part_bytes: 8 << 20,
             parts_at_once: 3,
             small_copy_bytes: 1 << 20,
-            copy_part_bytes: 512 << 20,
-        }
-    }
-}
-
-/// What a request is counted as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Put,
-    Get,
-    Head,
-    List,
-    Delete,
-    Copy,
-    Upload,
-}
-
-/// A request before it is signed.
-#[derive(Debug, Clone)]
-pub(super) struct Ask {
-    pub(super) kind: Kind,
-    pub(super) method: Method,
-    /// The key, or `None` for the bucket.
-    pub(super) key: Option<String>,
-    /// Whose place it takes: the path below the store's prefix.
-    pub(super) lane: String,
-    pub(super) query: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Bytes,
-    /// How long the answer's first byte may take.
-    pub(super) within: Duration,
-}
-
-impl Ask {
-    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    pub(super) fn query(mut self, query: String) -> Self {
-        self.query = query;
-        self
-    }
-
-    pub(super) fn within(mut self, within: Duration) -> Self {
-        self.within = within;
-        self
-    }
-
-    pub(super) fn body(mut self, body: Bytes) -> Self {
-        self.body = body;
-        self
-    }
-
-    fn writes(&self) -> bool {
-        !matches!(self.kind, Kind::Get | Kind::Head | Kind::List)
-    }
-
-    /// For errors: `GET of object a/b`.
-    fn what(&self) -> String {
-        match self.kind {
-            Kind::List => format!("listing {:?}", self.lane),
-            _ if self.key.is_none() => format!("{} of the bucket", self.method),
-            _ => format!("{} of object {}", self.method, self.lane),
+            copy_part_bytes: 128 << 20,
+            copies_at_once: 8,
         }
     }
 }
@@ -144,7 +91,17 @@ impl Ask {
 /// The head of an answer; the body is still to come, and holds the request's place.
 struct Answer {
     response: Response<Incoming>,
+    /// When the time of the request is over.
+    over: Instant,
     _place: Place,
+}
+
+impl Answer {
+    /// Whether it is worth more than that of another attempt.
+    fn is_good(&self) -> bool {
+        let status = self.response.status();
+        !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+    }
 }
 
 pub(super) struct Client {
@@ -153,7 +110,7 @@ pub(super) struct Client {
     pub(super) ctx: Context,
     pub(super) tuning: Tuning,
     http: Http,
-    credentials: AwsCredentialProvider,
+    keys: Keys,
     lanes: Lanes,
     hedger: Mutex<Hedger>,
     repeats: Mutex<Budget>,
@@ -172,14 +129,17 @@ impl Client {
         ctx: &Context,
         tuning: Tuning,
     ) -> Result<Self> {
-        let http = Http::new(address.origin.starts_with("https:"))?;
-        let credentials = credentials(&address, settings, &http)?;
+        let tls = address.origin.starts_with("https:");
+        // Roots are read and parsed for some milliseconds; keys that do not change ask nobody.
+        let asks_others = !matches!(settings.credentials, S3Credentials::Keys { .. });
+        let http = Http::new(tls, tls || asks_others, tuning.connect)?;
+        let keys = Keys::new(&address, settings, &http)?;
         Ok(Self {
             address,
             counters: Counters::default(),
             ctx: ctx.clone(),
             http,
-            credentials,
+            keys,
             lanes: Lanes::new(tuning.lane_width),
             hedger: Mutex::new(Hedger::new()),
             repeats: Mutex::new(Budget::new(REPEATS_PER_THOUSAND, REPEATS_AT_ONCE)),
@@ -189,30 +149,13 @@ impl Client {
 
     /// A request about an object.
     pub(super) fn ask(&self, kind: Kind, method: Method, path: &ObjectPath) -> Ask {
-        Ask {
-            kind,
-            method,
-            key: Some(self.address.key(path.as_str())),
-            lane: path.to_string(),
-            query: String::new(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            within: self.tuning.read,
-        }
+        let key = self.address.key(path.as_str());
+        Ask::new(kind, method, Some(key), path.as_str(), self.tuning.read)
     }
 
     /// A request about the bucket.
     pub(super) fn ask_bucket(&self, kind: Kind, method: Method, lane: &str) -> Ask {
-        Ask {
-            kind,
-            method,
-            key: None,
-            lane: lane.to_owned(),
-            query: String::new(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            within: self.tuning.read,
-        }
+        Ask::new(kind, method, None, lane, self.tuning.read)
     }
 
     /// Sends a request until there is an answer that another attempt would not change. For what may be sent twice.
@@ -226,10 +169,11 @@ impl Client {
         let mut attempts = 1;
         loop {
             let failed = match self.read_once(ask).await {
-                Ok(answer) if answer.body.is_none() => {
+                Ok(answer) if answer.body == Err(Partial::Cut) => {
                     Error::unavailable(format!("{}: the store's answer was cut short", ask.what()))
                         .with_code("store-silent")
                 }
+                Ok(answer) if answer.body == Err(Partial::TooLong) => self.too_long(ask),
                 Ok(answer) if answer.status.is_success() => return Ok(answer),
                 Ok(answer) => {
                     let refusal = Refusal::of(&answer);
@@ -238,35 +182,53 @@ impl Client {
                     }
                     refusal.of_read(&self.address, &ask.what())
                 }
+                // Nobody sees what this request would have made, so nobody minds whether it was made.
+                Err(error) if error.kind() == ErrorKind::Unknown => error.with_kind(ErrorKind::Unavailable),
                 Err(error) => error,
             };
             let late = self.ctx.clock.monotonic().saturating_sub(begun) > ask.within * self.tuning.attempts;
             if late
                 || attempts >= self.tuning.attempts
-                || HOPELESS.contains(&failed.code())
+                || failed.kind() != ErrorKind::Unavailable
+                || failed.code() == "store-busy"
+                || NOT_BY_WAITING.contains(&failed.code())
                 || !self.repeats.lock().take()
             {
-                return Err(failed.with_kind(ErrorKind::Unavailable));
+                return Err(failed);
             }
             attempts += 1;
             tokio::time::sleep(backoff.next(&*self.ctx.ids)).await;
         }
     }
 
+    fn too_long(&self, ask: &Ask) -> Error {
+        Error::unavailable(format!(
+            "{}: {} answered with more than can be an answer to it ({} bytes); is it an S3 store, and does \
+             AWS_ENDPOINT_URL_S3 name it?",
+            ask.what(),
+            self.address.origin,
+            ask.at_most
+        ))
+        .with_code("store-endpoint")
+    }
+
     async fn read_once(&self, ask: &Ask) -> Result<Whole> {
-        let place = self.lanes.enter(&ask.lane, ask.writes(), self.tuning.wait).await?;
+        // First: nobody holds a place while waiting for keys.
+        let keys = self.keys.get(&self.ctx, self.tuning.wait).await?;
+        let place = self.lanes.enter(&ask.lane, ask.way(), self.tuning.wait).await?;
         let answer = match ask.kind {
-            Kind::Get => self.hedged(ask, place).await?,
-            _ => self.answered(ask, place).await?,
+            Kind::Get => self.hedged(ask, &keys, place).await?,
+            _ => self.answered(ask, &keys, place).await?,
         };
         Ok(self.whole(ask, answer).await)
     }
 
     /// The first answer to a request that is sent again if it is slow.
-    async fn hedged(&self, ask: &Ask, place: Place) -> Result<Answer> {
+    async fn hedged(&self, ask: &Ask, keys: &Arc<AwsCredential>, place: Place) -> Result<Answer> {
+        let is_good = |answer: &Result<Answer>| answer.as_ref().is_ok_and(Answer::is_good);
         let begun = self.ctx.clock.monotonic();
         let wait = self.hedger.lock().begin();
-        let first = self.answered(ask, place);
+        let first = self.answered(ask, keys, place);
         tokio::pin!(first);
         let answer = match wait {
             None => first.await,
@@ -275,12 +237,13 @@ impl Client {
                     answer = &mut first => answer,
                     () = tokio::time::sleep(wait) => match self.may_hedge(ask) {
                         None => first.await,
-                        Some(place) => either(first, self.answered(ask, place)).await,
+                        Some(place) => either(first, self.answered(ask, keys, place), is_good).await,
                     },
                 }
             }
         };
-        if answer.is_ok() {
+        // Refusals are quick: they say nothing about how long an answer takes.
+        if is_good(&answer) {
             self.hedger.lock().observe(self.ctx.clock.monotonic().saturating_sub(begun));
         }
         answer
@@ -288,7 +251,7 @@ impl Client {
 
     /// A place for a second request: never where the lane is full, since that is why the first is slow.
     fn may_hedge(&self, ask: &Ask) -> Option<Place> {
-        let place = self.lanes.try_enter(&ask.lane, ask.writes())?;
+        let place = self.lanes.try_enter(&ask.lane, ask.way())?;
         self.hedger.lock().take().then_some(place)
     }
 
@@ -297,20 +260,23 @@ impl Client {
     /// # Errors
     /// `Unavailable`: it certainly had no effect. `Unknown`: nobody knows.
     pub(super) async fn write(&self, ask: &Ask) -> Result<Whole> {
-        let place = self.lanes.enter(&ask.lane, ask.writes(), self.tuning.wait).await?;
-        let answer = self.answered(ask, place).await?;
+        let keys = self.keys.get(&self.ctx, self.tuning.wait).await?;
+        let place = self.lanes.enter(&ask.lane, ask.way(), self.tuning.wait).await?;
+        let answer = self.answered(ask, &keys, place).await?;
         Ok(self.whole(ask, answer).await)
     }
 
-    async fn answered(&self, ask: &Ask, place: Place) -> Result<Answer> {
-        let request = self.signed(ask).await?;
+    async fn answered(&self, ask: &Ask, keys: &Arc<AwsCredential>, place: Place) -> Result<Answer> {
+        let request = self.signed(ask, keys.clone()).await?;
         self.counter(ask.kind).sent(ask.body.len());
-        let lost = match tokio::time::timeout(ask.within, self.http.send(request)).await {
+        let over = body::after(ask.within);
+        let lost = match tokio::time::timeout_at(over, self.http.send(request)).await {
             Ok(Ok(response)) => {
-                if response.status().is_server_error() {
+                let status = response.status();
+                if !(status.is_success() || matches!(status.as_u16(), 404 | 412 | 416)) {
                     self.counter(ask.kind).failed();
                 }
-                return Ok(Answer { response, _place: place });
+                return Ok(Answer { response, over, _place: place });
             }
             Ok(Err(lost)) => lost,
             Err(_) => Lost::Unanswered(format!("no answer within {} s", ask.within.as_secs_f32())),
@@ -330,33 +296,25 @@ impl Client {
         })
     }
 
-    async fn signed(&self, ask: &Ask) -> Result<Request<Full<Bytes>>> {
+    async fn signed(&self, ask: &Ask, keys: Arc<AwsCredential>) -> Result<Request<Full<Bytes>>> {
         let broken = |error: String| Error::internal(format!("{}: {error}", ask.what()));
         let mut builder = Request::builder()
             .method(ask.method.clone())
             .uri(self.address.uri(ask.key.as_deref(), &ask.query)?)
             .header("user-agent", concat!("nacre/", env!("CARGO_PKG_VERSION")));
+        // Said for empty bodies too, which hyper would leave out and S3 wants.
+        if matches!(ask.method, Method::PUT | Method::POST) {
+            builder = builder.header("content-length", ask.body.len());
+        }
         for (name, value) in &ask.headers {
             builder = builder.header(*name, value);
         }
         let mut request = builder
             .body(HttpRequestBody::from(ask.body.clone()))
             .map_err(|error| broken(error.to_string()))?;
-        let no_keys = |why: String| {
-            let why: String = why.chars().take(300).collect();
-            Error::unavailable(format!(
-                "no keys for the store ({why}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
-                 give this machine a role"
-            ))
-            .with_code("store-credentials")
-        };
-        let asked = tokio::time::timeout(self.tuning.wait, self.credentials.get_credential()).await;
-        let credential = asked
-            .map_err(|_| no_keys("they did not come in time".to_owned()))?
-            .map_err(|error| no_keys(error.to_string()))?;
         let region = self.address.region.clone();
         let sign = move || {
-            AwsAuthorizer::new(&credential, "s3", &region)
+            AwsAuthorizer::new(&keys, "s3", &region)
                 .try_authorize(&mut request, None)
                 .map(|()| request)
                 .map_err(|error| error.to_string())
@@ -370,52 +328,32 @@ impl Client {
         Ok(Request::from_parts(parts, Full::new(ask.body.clone())))
     }
 
-    /// Reads the body. One that ends early, or pauses for too long, is left out.
+    /// Reads the body.
     async fn whole(&self, ask: &Ask, answer: Answer) -> Whole {
-        let (head, mut incoming) = answer.response.into_parts();
+        let (head, incoming) = answer.response.into_parts();
         let (status, headers) = (head.status, head.headers);
         if ask.method == Method::HEAD {
-            return Whole { status, headers, body: Some(Bytes::new()) };
+            return Whole { status, headers, body: Ok(Bytes::new()) };
         }
-        let length: Option<u64> = headers
-            .get("content-length")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
-        let mut first: Option<Bytes> = None;
-        let mut rest = BytesMut::new();
-        let complete = loop {
-            let Ok(frame) = tokio::time::timeout(self.tuning.pause, incoming.frame()).await else {
-                break false;
-            };
-            let piece = match frame {
-                None => break true,
-                Some(Err(_)) => break false,
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => piece,
-                    Err(_) => continue,
-                },
-            };
-            match &first {
-                None => first = Some(piece),
-                Some(begin) => {
-                    if rest.is_empty() {
-                        let room = length.unwrap_or(0).min(ROOM_AT_ONCE) as usize;
-                        rest.reserve(room.max(begin.len() + piece.len()));
-                        rest.extend_from_slice(begin);
-                    }
-                    rest.extend_from_slice(&piece);
-                }
-            }
+        let bounds = if ask.writes() {
+            body::Bounds::of_write(answer.over)
+        } else {
+            body::Bounds::of_read(ask.within, self.tuning.pause)
         };
-        let body = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
-        let complete = complete && length.is_none_or(|length| length == body.len() as u64);
+        let at_most = if status.is_success() { ask.at_most } else { TEXT_AT_MOST };
+        let found = body::collect(incoming, &headers, at_most, &bounds).await;
         if ask.kind == Kind::Get {
-            self.counter(ask.kind).moved(body.len());
+            self.counter(ask.kind).moved(found.read);
         }
-        if !complete {
+        let body = match found.body {
+            // The status says enough of a refusal; what is so long is no word of an S3 store.
+            Err(Partial::TooLong) if !status.is_success() => Ok(Bytes::new()),
+            body => body,
+        };
+        if body.is_err() && status.is_success() {
             self.counter(ask.kind).failed();
         }
-        Whole { status, headers, body: complete.then_some(body) }
+        Whole { status, headers, body }
     }
 
     fn counter(&self, kind: Kind) -> &Counter {
@@ -432,7 +370,10 @@ impl Client {
 
     /// The error of an answer to `ask` that no operation expects.
     pub(super) fn refused_read(&self, ask: &Ask, answer: &Whole) -> Error {
-        Refusal::of(answer).of_read(&self.address, &ask.what())
+        let error = Refusal::of(answer).of_read(&self.address, &ask.what());
+        // Parts of an upload are sent as reads are, but what a store cannot do is no passing trouble.
+        let is_unfit = ask.writes() && error.code() == "store-unfit";
+        if is_unfit { error.with_kind(ErrorKind::Invalid) } else { error }
     }
 
     /// Likewise of a write.
@@ -441,55 +382,15 @@ impl Client {
     }
 }
 
-/// Whichever answers first; an error only if both fail.
-async fn either<T>(first: impl Future<Output = Result<T>>, second: impl Future<Output = Result<T>>) -> Result<T> {
+/// Whichever answers first, if it is good; else the other.
+async fn either<T>(
+    first: impl Future<Output = T>,
+    second: impl Future<Output = T>,
+    is_good: impl Fn(&T) -> bool,
+) -> T {
     tokio::pin!(first, second);
     tokio::select! {
-        answer = &mut first => match answer {
-            Ok(answer) => Ok(answer),
-            Err(_) => second.await,
-        },
-        answer = &mut second => match answer {
-            Ok(answer) => Ok(answer),
-            Err(_) => first.await,
-        },
+        answer = &mut first => if is_good(&answer) { answer } else { second.await },
+        answer = &mut second => if is_good(&answer) { answer } else { first.await },
     }
-}
-
-/// Where keys come from. object_store's builder knows the providers; the client that it builds beside is not used.
-fn credentials(address: &Address, settings: &S3Settings, http: &Http) -> Result<AwsCredentialProvider> {
-    use object_store::aws::AmazonS3ConfigKey as Name;
-    let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(&address.bucket)
-        .with_region(&address.region)
-        .with_http_connector(http.clone());
-    let mut set = |name: Name, value: Option<&String>| {
-        if let Some(value) = value {
-            builder = std::mem::take(&mut builder).with_config(name, value);
-        }
-    };
-    match &settings.credentials {
-        S3Credentials::Machine => {}
-        S3Credentials::MachineAt(url) => set(Name::MetadataEndpoint, Some(url)),
-        S3Credentials::Keys { access_key, secret_key, session_token } => {
-            set(Name::AccessKeyId, Some(access_key));
-            set(Name::SecretAccessKey, Some(secret_key));
-            set(Name::Token, session_token.as_ref());
-        }
-        S3Credentials::WebIdentity { token_file, role_arn, session_name, sts_endpoint } => {
-            set(Name::WebIdentityTokenFile, Some(token_file));
-            set(Name::RoleArn, Some(role_arn));
-            set(Name::RoleSessionName, session_name.as_ref());
-            set(Name::StsEndpoint, sts_endpoint.as_ref());
-        }
-        S3Credentials::Task { relative_uri } => set(Name::ContainerCredentialsRelativeUri, Some(relative_uri)),
-        S3Credentials::Pod { uri, token_file } => {
-            set(Name::ContainerCredentialsFullUri, Some(uri));
-            set(Name::ContainerAuthorizationTokenFile, Some(token_file));
-        }
-    }
-    let built = builder.build().map_err(|error| {
-        Error::invalid(format!("the settings of the store's keys: {error}")).with_code("store-settings")
-    })?;
-    Ok(built.credentials().clone())
 }

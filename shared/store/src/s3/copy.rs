@@ -2,23 +2,31 @@
 //!
 //! CopyObject with If-None-Match overwrites in silence on servers that we know, so a copy is an upload whose parts the
 //! store copies: each under the condition that the source still is what the caller saw, and the end under the condition
-//! that the name is free.
+//! that the name is free. Parts of big objects are copied beside each other: a store takes seconds for each.
 
 use super::address::{encoded_key, encoded_value};
 use super::answer::{Made, bare_etag};
-use super::client::{Client, Kind};
+use super::ask::Kind;
+use super::client::Client;
 use super::read::quoted;
 use super::refusal::Refusal;
+use super::upload::OpenUpload;
 use crate::{GetOptions, ObjectPath, ObjectTag, PutMode, PutOutcome};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use http::{Method, StatusCode};
 use nacre_types::{Error, ErrorKind, Result};
 use std::ops::Range;
+use std::sync::Arc;
+
+/// S3 takes 10,000 parts.
+const PARTS_AT_MOST: u64 = 9_000;
 
 /// `None` = the source is gone or is another.
 type IfSame<T> = Option<T>;
 
 pub(super) async fn copy(
-    client: &Client,
+    client: &Arc<Client>,
     from: &ObjectPath,
     to: &ObjectPath,
     if_tag: &ObjectTag,
@@ -35,23 +43,18 @@ pub(super) async fn copy(
         };
         return client.put(to, object.bytes, &PutMode::Create).await;
     }
-    let id = client.begin_upload(to, Kind::Copy).await?;
-    let parts = match copy_parts(client, from, to, if_tag, &id, size).await {
-        Ok(Some(parts)) => parts,
+    let upload = OpenUpload::new(client, to, Kind::Copy).await?;
+    match copy_parts(client, from, to, if_tag, upload.id(), size).await {
+        Ok(Some(parts)) => upload.end(&parts).await,
         Ok(None) => {
-            client.abort_upload(to, &id).await;
-            return Ok(PutOutcome::Mismatch);
+            upload.abort().await;
+            Ok(PutOutcome::Mismatch)
         }
         Err(error) => {
-            client.abort_upload(to, &id).await;
-            return Err(error);
+            upload.abort().await;
+            Err(error)
         }
-    };
-    let outcome = client.finish_upload(to, &id, &parts, Kind::Copy).await;
-    if outcome == Ok(PutOutcome::AlreadyExists) {
-        client.abort_upload(to, &id).await;
     }
-    outcome
 }
 
 fn unless_changed<T>(read: Result<T>) -> Result<IfSame<T>> {
@@ -70,21 +73,27 @@ async fn copy_parts(
     id: &str,
     size: u64,
 ) -> Result<IfSame<Vec<String>>> {
-    let mut etags = Vec::new();
-    let mut start = 0;
-    while start < size {
-        let end = size.min(start + client.tuning.copy_part_bytes);
-        let number = etags.len() + 1;
-        match copy_part(client, from, to, if_tag, id, number, start..end).await? {
-            Some(etag) => etags.push(etag),
-            None => return Ok(None),
+    let part = size.div_ceil(PARTS_AT_MOST).max(client.tuning.copy_part_bytes);
+    let (mut etags, mut under_way) = (Vec::new(), FuturesOrdered::new());
+    let (mut start, mut number) = (0, 0);
+    loop {
+        while start < size && under_way.len() < client.tuning.copies_at_once {
+            let end = size.min(start.saturating_add(part));
+            // S3 copies a range only of what is bigger than 5 MB: what is one part has none.
+            let range = (start > 0 || end < size).then_some(start..end);
+            (start, number) = (end, number + 1);
+            under_way.push_back(copy_part(client, from, to, if_tag, id, number, range));
         }
-        start = end;
+        match under_way.next().await {
+            Some(Ok(Some(etag))) => etags.push(etag),
+            Some(Ok(None)) => return Ok(None),
+            Some(Err(error)) => return Err(error),
+            None => return Ok(Some(etags)),
+        }
     }
-    Ok(Some(etags))
 }
 
-/// Lets the store copy a part; `None` = it refused, because the source is gone or is another.
+/// Lets the store copy a part, or the whole without a range; `None` = it refused, because the source is gone or is another.
 pub(super) async fn copy_part(
     client: &Client,
     from: &ObjectPath,
@@ -92,20 +101,22 @@ pub(super) async fn copy_part(
     if_tag: &ObjectTag,
     id: &str,
     number: usize,
-    range: Range<u64>,
+    range: Option<Range<u64>>,
 ) -> Result<IfSame<String>> {
     let mut source =
         format!("/{}/{}", client.address.bucket, encoded_key(&client.address.key(from.as_str())));
     if let Some(version) = &if_tag.version_id {
         source.push_str(&format!("?versionId={}", encoded_value(version)));
     }
-    let ask = client
+    let mut ask = client
         .ask(Kind::Copy, Method::PUT, to)
         .query(format!("partNumber={number}&uploadId={}", encoded_value(id)))
         .header("x-amz-copy-source", source)
         .header("x-amz-copy-source-if-match", quoted(&if_tag.etag))
-        .header("x-amz-copy-source-range", format!("bytes={}-{}", range.start, range.end - 1))
         .within(client.tuning.heavy);
+    if let Some(range) = range {
+        ask = ask.header("x-amz-copy-source-range", format!("bytes={}-{}", range.start, range.end - 1));
+    }
     let answer = client.read(&ask).await?;
     if answer.status == StatusCode::PRECONDITION_FAILED || Refusal::of(&answer).is_absence() {
         return Ok(None);
@@ -115,8 +126,8 @@ pub(super) async fn copy_part(
     }
     // It takes long: S3 may answer 200 first and say afterwards how it went.
     match answer.xml::<Made>() {
-        Some(Made { etag: Some(etag), .. }) => Ok(Some(bare_etag(&etag))),
         Some(Made { code: Some(code), .. }) if code == "PreconditionFailed" => Ok(None),
+        Some(Made { code: None, etag: Some(etag) }) => Ok(Some(bare_etag(&etag))),
         _ => Err(Error::unavailable(format!("the store began to copy {from} and did not come to an end"))
             .with_code("store-error")),
     }

@@ -2,7 +2,7 @@
 //!
 //! The source is Dean and Barroso, "The Tail at Scale" (2013): a request that takes longer than nearly all do is sent
 //! again, and whichever answer comes first is taken. What is measured is the time to the first byte, so that big
-//! reads and small ones can be compared. Only reads are hedged.
+//! reads and small ones can be compared. Only gets are hedged.
 
 use super::budget::Budget;
 use std::time::Duration;

@@ -2,19 +2,21 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_service::Service;
 use nacre_types::{Error, Result};
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-const CONNECT: Duration = Duration::from_secs(3);
 /// S3 closes connections that were idle for some 20 s. A write that meets a connection just then has an unknown
 /// outcome, so ours go earlier.
 const IDLE: Duration = Duration::from_secs(12);
@@ -28,7 +30,35 @@ const METADATA: Duration = Duration::from_secs(5);
 /// (The pool sends a request again that found its connection closed before the first byte was written: nobody saw
 /// that one.)
 #[derive(Clone, Debug)]
-pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Http(Client<Hurried, Full<Bytes>>);
+
+type Wire = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Connects within a time, TLS included: a request that waits for a handshake certainly was not sent.
+#[derive(Clone)]
+struct Hurried {
+    inner: HttpsConnector<HttpConnector>,
+    within: Duration,
+}
+
+impl Service<Uri> for Hurried {
+    type Response = Wire;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Wire, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (within, connecting) = (self.within, self.inner.call(uri));
+        Box::pin(async move {
+            let late = |_| format!("none within {} s", within.as_secs_f32());
+            tokio::time::timeout(within, connecting).await.map_err(late)?
+        })
+    }
+}
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -40,24 +70,28 @@ pub(super) enum Lost {
 }
 
 impl Http {
+    /// `tls`: nothing works without it. `roots`: whether this machine's root certificates are looked for. `connect`: how
+    /// long a connection may take.
+    ///
     /// # Errors
     /// `Unavailable` if `tls` is wanted and this machine has no root certificates.
-    pub(super) fn new(tls: bool) -> Result<Self> {
+    pub(super) fn new(tls: bool, roots: bool, connect: Duration) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let found = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider.clone());
-        let builder = match found {
-            Ok(builder) => builder,
-            Err(error) if tls => {
+        let find = || HttpsConnectorBuilder::new().with_provider_and_native_roots(provider.clone());
+        let builder = match roots.then(find) {
+            Some(Ok(builder)) => builder,
+            Some(Err(error)) if tls => {
                 return Err(Error::unavailable(format!(
                     "no root certificates to check an https store by ({error}): install ca-certificates, or name a \
                      file of them in SSL_CERT_FILE"
                 ))
                 .with_code("store-certificates"));
             }
-            Err(_) => HttpsConnectorBuilder::new().with_tls_config(trusting_nobody(provider)?),
+            _ => HttpsConnectorBuilder::new().with_tls_config(trusting_nobody(provider.clone())?),
         };
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
+        // Of several addresses the next has its turn before all time is gone.
+        connector.set_connect_timeout(Some(connect / 2));
         connector.set_nodelay(true);
         connector.enforce_http(false);
         // The tasks of connections end with the pool, not with the program's own tasks.
@@ -65,7 +99,10 @@ impl Http {
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_AT_MOST)
-            .build(builder.https_or_http().enable_http1().wrap_connector(connector));
+            .build(Hurried {
+                inner: builder.https_or_http().enable_http1().wrap_connector(connector),
+                within: connect,
+            });
         Ok(Self(client))
     }
 
@@ -86,7 +123,7 @@ fn trusting_nobody(provider: Arc<rustls::crypto::CryptoProvider>) -> Result<rust
 }
 
 /// The cause that says most, without the layers around it.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -10,12 +10,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// More prefixes than these share one lane.
 const LANES: usize = 64;
 
-/// A lane per first folder of the store, one for reads and one for writes: a load that fills `tables/` keeps neither
-/// the log nor the catalog waiting, and reads never wait behind uploads. S3 counts its limits by prefix too.
+/// A lane per first folder of the store and way: a load that fills `tables/` keeps neither the log nor the catalog
+/// waiting, and neither reads nor flushes wait behind uploads and copies. S3 counts its limits by prefix too.
 #[derive(Debug)]
 pub(super) struct Lanes {
     width: usize,
-    open: Mutex<HashMap<(String, bool), Arc<Semaphore>>>,
+    open: Mutex<HashMap<(String, Way), Arc<Semaphore>>>,
+}
+
+/// What waits for its own kind alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    Read,
+    Write,
+    /// Uploads and copies, each of which takes long.
+    Bulk,
 }
 
 /// The right to one request; it ends when this is dropped.
@@ -27,22 +36,22 @@ impl Lanes {
         Self { width, open: Mutex::default() }
     }
 
-    fn lane(&self, path: &str, writes: bool) -> Arc<Semaphore> {
+    fn lane(&self, path: &str, way: Way) -> Arc<Semaphore> {
         let folder = path.split('/').next().unwrap_or_default();
         let mut open = self.open.lock();
-        if let Some(lane) = open.get(&(folder.to_owned(), writes)) {
+        if let Some(lane) = open.get(&(folder.to_owned(), way)) {
             return lane.clone();
         }
         let folder = if open.len() < LANES { folder.to_owned() } else { String::new() };
-        open.entry((folder, writes)).or_insert_with(|| Arc::new(Semaphore::new(self.width))).clone()
+        open.entry((folder, way)).or_insert_with(|| Arc::new(Semaphore::new(self.width))).clone()
     }
 
     /// Waits for a place at most `limit`.
     ///
     /// # Errors
     /// `Unavailable` (`store-busy`): nothing was sent.
-    pub(super) async fn enter(&self, path: &str, writes: bool, limit: Duration) -> Result<Place> {
-        match tokio::time::timeout(limit, self.lane(path, writes).acquire_owned()).await {
+    pub(super) async fn enter(&self, path: &str, way: Way, limit: Duration) -> Result<Place> {
+        match tokio::time::timeout(limit, self.lane(path, way).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             // A lane is never closed.
             Ok(Err(_)) | Err(_) => Err(Error::unavailable(format!(
@@ -55,8 +64,8 @@ impl Lanes {
     }
 
     /// A place if one is free.
-    pub(super) fn try_enter(&self, path: &str, writes: bool) -> Option<Place> {
-        self.lane(path, writes).try_acquire_owned().ok()
+    pub(super) fn try_enter(&self, path: &str, way: Way) -> Option<Place> {
+        self.lane(path, way).try_acquire_owned().ok()
     }
 }
 
@@ -68,19 +77,20 @@ mod tests {
     async fn a_full_lane_holds_up_its_own_prefix_and_kind_only() {
         let lanes = Lanes::new(2);
         let short = Duration::from_millis(50);
-        let held = [lanes.enter("tables/1/a", false, short).await, lanes.enter("tables/2", false, short).await];
-        assert_eq!(lanes.enter("tables/1/a", false, short).await.unwrap_err().code(), "store-busy");
-        assert!(lanes.try_enter("tables/x", false).is_none());
-        assert!(lanes.try_enter("tables/x", true).is_some());
-        assert!(lanes.try_enter("log/0/1", false).is_some());
+        let held = [lanes.enter("tables/1/a", Way::Read, short).await, lanes.enter("tables/2", Way::Read, short).await];
+        assert_eq!(lanes.enter("tables/1/a", Way::Read, short).await.unwrap_err().code(), "store-busy");
+        assert!(lanes.try_enter("tables/x", Way::Read).is_none());
+        assert!(lanes.try_enter("tables/x", Way::Write).is_some());
+        assert!(lanes.try_enter("tables/x", Way::Bulk).is_some());
+        assert!(lanes.try_enter("log/0/1", Way::Read).is_some());
         drop(held);
-        assert!(lanes.try_enter("tables/x", false).is_some());
+        assert!(lanes.try_enter("tables/x", Way::Read).is_some());
     }
 
     #[test]
     fn the_number_of_lanes_is_bounded() {
         let lanes = Lanes::new(1);
-        let held: Vec<_> = (0..1_000).filter_map(|n| lanes.try_enter(&format!("{n}/x"), false)).collect();
+        let held: Vec<_> = (0..1_000).filter_map(|n| lanes.try_enter(&format!("{n}/x"), Way::Read)).collect();
         assert_eq!(held.len(), LANES + 1);
     }
 }

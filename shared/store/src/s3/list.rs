@@ -2,13 +2,16 @@
 
 use super::address::encoded_value;
 use super::answer::Page;
-use super::client::{Client, Kind};
+use super::ask::Kind;
+use super::client::Client;
 use crate::{ObjectMeta, ObjectPath};
 use http::Method;
 use nacre_types::{Error, Result};
 
 /// What S3 gives at most.
 const PAGE: usize = 1_000;
+/// Pages in a row that may hold nothing for us: a folder of hidden names is passed over by the thousand.
+const EMPTY_PAGES: usize = 1_000;
 
 impl Client {
     pub(super) async fn list(
@@ -19,6 +22,7 @@ impl Client {
     ) -> Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         let mut next: Option<String> = None;
+        let mut empty = 0;
         while found.len() < limit {
             let mut query = format!(
                 "list-type=2&max-keys={}&prefix={}",
@@ -38,7 +42,10 @@ impl Client {
             if !answer.status.is_success() {
                 return Err(self.refused_read(&ask, &answer));
             }
-            let page: Page = answer.xml().ok_or_else(|| strange("nothing that can be read"))?;
+            let page: Page = answer.xml().ok_or_else(|| {
+                strange("what cannot be read as XML (a name that holds a control character makes it so)")
+            })?;
+            let before = found.len();
             for listed in &page.objects {
                 let Some(name) = self.address.below(&listed.key) else {
                     return Err(strange(&format!("{:?}, which has not the prefix asked for", listed.key)));
@@ -49,12 +56,21 @@ impl Client {
                 // A stranger's name is an error, not a file that a load leaves out in silence.
                 found.push(listed.meta(ObjectPath::new(name)?)?);
             }
+            empty = if found.len() > before { 0 } else { empty + 1 };
+            if empty > EMPTY_PAGES {
+                return Err(strange("pages without end that have nothing in them"));
+            }
             match page.next {
+                Some(token) if page.is_truncated && next.as_ref() == Some(&token) => {
+                    return Err(strange("the same page again"));
+                }
                 Some(token) if page.is_truncated => next = Some(token),
                 _ if page.is_truncated => return Err(strange("a page that goes on nowhere")),
                 _ => break,
             }
         }
+        // A server that does not know max-keys.
+        found.truncate(limit);
         if !found.is_sorted_by(|a, b| a.path < b.path) {
             return Err(strange("names out of order"));
         }

@@ -20,9 +20,9 @@
 //! and the store repeats a request that a server may have seen: no redirects, no library's repeats ([`http`]). A proxy
 //! that does so is beyond reach, which is why the callers take no `AlreadyExists` for another's until they have read it.
 //!
-//! **Reads** are repeated within a budget, a number of attempts and a deadline, and hedged within another budget
-//! ([`hedge`]). Parts of uploads and copied parts count as reads: nobody sees them before the upload's end, and the
-//! same part may be sent twice.
+//! **Reads** are repeated within a budget, a number of attempts and a deadline. Parts of uploads and copied parts are
+//! repeated in the same way: nobody sees them before the upload's end, and the same part may be sent twice. Gets are
+//! also hedged, within another budget ([`hedge`]).
 //!
 //! **Big objects** are multipart uploads that end with If-None-Match ([`upload`]). **Copies** are uploads as well, of
 //! one or more parts that the store copies with x-amz-copy-source-if-match ([`copy`]): CopyObject with If-None-Match
@@ -38,16 +38,19 @@
 
 mod address;
 mod answer;
+mod ask;
+mod body;
 mod budget;
 mod client;
 mod copy;
 mod hedge;
 mod http;
+mod keys;
 mod lanes;
 mod list;
 mod promises;
 mod read;
-pub(crate) mod refusal;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -98,6 +101,15 @@ impl S3Store {
     #[cfg(any(test, feature = "testing"))]
     pub async fn create_bucket(&self) -> Result<()> {
         self.client.create_bucket().await
+    }
+
+    /// Lets the bucket keep versions from now on, for tests.
+    ///
+    /// # Errors
+    /// What the store says.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn keep_versions(&self) -> Result<()> {
+        self.client.keep_versions().await
     }
 }
 

@@ -1,15 +1,20 @@
 //! What S3 promises beyond puts, and servers of its protocol have been seen to ignore in silence.
 
-use super::client::{Client, Kind};
+use super::ask::Kind;
+use super::client::Client;
 use super::copy::copy_part;
 use crate::probe::unfit;
-use crate::{ObjectPath, ObjectTag, PutOutcome};
+use crate::{GetOptions, ObjectPath, ObjectTag, PutOutcome};
 use bytes::Bytes;
 use nacre_types::Result;
 
-/// An upload must not take the place of what is there (gofakes3 lets it), and a part must not be copied from a source
-/// that has another tag.
+/// An upload must not take the place of what is there (gofakes3 lets it), a part must not be copied from a source that
+/// has another tag, and where the bucket keeps versions this program must be allowed to read one by its id.
 pub(super) async fn check(client: &Client, taken: &ObjectPath) -> Result<()> {
+    let tag = client.head(taken, None).await?.tag;
+    if tag.version_id.is_some() {
+        client.get(taken, &GetOptions { range: None, if_tag: Some(tag) }).await?;
+    }
     let id = client.begin_upload(taken, Kind::Upload).await?;
     let ended = async {
         // The last part of an upload may be as small as this.
@@ -27,7 +32,7 @@ pub(super) async fn check(client: &Client, taken: &ObjectPath) -> Result<()> {
     }
     let id = client.begin_upload(taken, Kind::Copy).await?;
     let other = ObjectTag { etag: "00000000000000000000000000000000".to_owned(), version_id: None };
-    let copied = copy_part(client, taken, taken, &other, &id, 1, 0..1).await;
+    let copied = copy_part(client, taken, taken, &other, &id, 1, None).await;
     client.abort_upload(taken, &id).await;
     match copied? {
         None => Ok(()),

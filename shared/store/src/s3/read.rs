@@ -1,9 +1,10 @@
 //! Gets, heads and the date.
 
-use super::answer::{Whole, http_date_micros};
-use super::client::{Ask, Client, Kind};
+use super::answer::{Span, Whole, http_date_micros};
+use super::ask::{Ask, Kind};
+use super::client::Client;
 use super::refusal::Refusal;
-use crate::memory::{check_range, not_found};
+use crate::memory::{changed, check_range, not_found};
 use crate::{GetOptions, Object, ObjectMeta, ObjectPath, ObjectTag};
 use http::{Method, StatusCode};
 use nacre_types::{Error, Result};
@@ -13,14 +14,6 @@ use std::ops::Range;
 const LAST_BYTE: u64 = i64::MAX as u64 - 1;
 /// An answer to a range that brings the whole object instead is taken up to here.
 const WHOLE_INSTEAD: u64 = 8 << 20;
-
-fn changed(path: &ObjectPath, expected: &ObjectTag) -> Error {
-    Error::corrupt(format!(
-        "object {path} was changed: it no longer has tag {}, which was recorded; objects must not be written again",
-        expected.etag
-    ))
-    .with_code("object-changed")
-}
 
 /// Adds the condition that the object is what `tag` stands for.
 pub(super) fn only_if(ask: Ask, tag: Option<&ObjectTag>) -> Ask {
@@ -50,6 +43,8 @@ impl Client {
         if let Some(Range { start, end }) = options.range {
             ask = ask.header("range", format!("bytes={start}-{}", (end - 1).min(LAST_BYTE)));
         }
+        let at_most = options.range.as_ref().map_or(u64::MAX, |range| (range.end - range.start).max(WHOLE_INSTEAD));
+        let ask = ask.at_most(at_most);
         let answer = self.read(&ask).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => object(path, options, answer),
@@ -68,13 +63,16 @@ impl Client {
         let answer = self.read(&ask).await?;
         match answer.status {
             StatusCode::OK => answer.meta(path),
-            // An answer to a head has no body that would tell S3's absences from those of whatever stands in between.
-            StatusCode::NOT_FOUND => self.absent(path, tag).await,
+            StatusCode::PRECONDITION_FAILED => Err(self.unread(path, tag, &ask, &answer)),
+            // An answer to a head has no body that would say why, or tell S3's absences from those of whatever stands in
+            // between.
+            status if status.is_client_error() => self.explained(path, tag).await,
             _ => Err(self.unread(path, tag, &ask, &answer)),
         }
     }
 
-    async fn absent(&self, path: &ObjectPath, tag: Option<&ObjectTag>) -> Result<ObjectMeta> {
+    /// Asks again what a head refused, as a read, whose refusals have words.
+    async fn explained(&self, path: &ObjectPath, tag: Option<&ObjectTag>) -> Result<ObjectMeta> {
         let ask = only_if(self.ask(Kind::Head, Method::GET, path), tag).header("range", "bytes=0-0");
         let answer = self.read(&ask).await?;
         match answer.status {
@@ -91,9 +89,11 @@ impl Client {
         let refusal = Refusal::of(answer);
         match (answer.status, tag) {
             _ if refusal.is_absence() => not_found(path),
-            (StatusCode::PRECONDITION_FAILED, Some(tag)) => changed(path, tag),
-            // A version id that was never one of this object.
-            (StatusCode::BAD_REQUEST, Some(tag)) if tag.version_id.is_some() => changed(path, tag),
+            (StatusCode::PRECONDITION_FAILED, Some(tag)) => changed(path, tag, None),
+            // A version id that was never one of this object. Other words of this status are about keys and regions.
+            (StatusCode::BAD_REQUEST, Some(tag)) if tag.version_id.is_some() && refusal.is("InvalidArgument") => {
+                changed(path, tag, None)
+            }
             _ => self.refused_read(ask, answer),
         }
     }
@@ -110,23 +110,33 @@ impl Client {
 }
 
 fn object(path: &ObjectPath, options: &GetOptions, answer: Whole) -> Result<Object> {
-    let meta = answer.meta(path)?;
+    let (meta, span) = (answer.meta(path)?, answer.span());
     let bytes = answer.body.unwrap_or_default();
     if let Some(expected) = &options.if_tag
         && expected.etag != meta.tag.etag
     {
         // A gateway that does not know the condition.
-        return Err(changed(path, expected));
+        return Err(changed(path, expected, Some(&meta.tag)));
     }
-    let Some(range) = &options.range else { return Ok(Object { bytes, meta }) };
+    let Some(range) = &options.range else {
+        if answer.status != StatusCode::OK || bytes.len() as u64 != meta.size {
+            return Err(Error::unavailable(format!(
+                "object {path}: the store answered with a part of it where the whole was asked for"
+            ))
+            .with_code("store-endpoint"));
+        }
+        return Ok(Object { bytes, meta });
+    };
     check_range(path, range, meta.size)?;
     let wanted = range.end - range.start;
     let cut = |from: u64| {
         let (from, to) = (usize::try_from(from).ok()?, usize::try_from(from + wanted).ok()?);
         (to <= bytes.len()).then(|| bytes.slice(from..to))
     };
+    let asked = Some(Span { first: range.start, last: range.end.saturating_sub(1), size: meta.size });
     let found = match answer.status {
-        StatusCode::PARTIAL_CONTENT if bytes.len() as u64 == wanted => cut(0),
+        // Caches have been seen to answer with the block that lies nearest.
+        StatusCode::PARTIAL_CONTENT if span == asked && bytes.len() as u64 == wanted => cut(0),
         // It may answer a range with everything.
         StatusCode::OK if bytes.len() as u64 == meta.size && meta.size <= WHOLE_INSTEAD.max(wanted) => {
             cut(range.start)
@@ -135,7 +145,7 @@ fn object(path: &ObjectPath, options: &GetOptions, answer: Whole) -> Result<Obje
     };
     let bytes = found.ok_or_else(|| {
         Error::unavailable(format!(
-            "bytes {}..{} of object {path}: the store answered with {} bytes; it does not know ranges as S3 does",
+            "bytes {}..{} of object {path}: the store answered with {} others; it does not know ranges as S3 does",
             range.start,
             range.end,
             bytes.len()

@@ -6,9 +6,10 @@
 //! | 404 of any other kind | `Unavailable`: no bucket, or not an S3 store. Never an absence: readers of the log believe those | certainly not |
 //! | 412 | `Corrupt` (`object-changed`) | exists, mismatch |
 //! | 409, 408 | | `Unknown` |
-//! | 503 `SlowDown`, 429 | repeated, then `Unavailable` | certainly not, with a time to wait |
+//! | 429; 503 `SlowDown` of Amazon's | repeated, then `Unavailable` | certainly not, with a time to wait |
+//! | 503 `SlowDown` of another's | repeated, then `Unavailable` | `Unknown`, with a time to wait: MinIO has said so of writes that reached some of their disks |
 //! | other 5xx | repeated, then `Unavailable` | `Unknown`: a gateway answers so for what went on behind it |
-//! | 501 | `Invalid` (`store-unfit`) | `Invalid`: the store does not know conditional writes |
+//! | 501 | `Unavailable` (`store-unfit`) | `Invalid`: the store does not know the request or its condition |
 //! | 3xx, other 4xx | `Unavailable`, with what to do | certainly not |
 //!
 //! A refusal that an operator must mend (keys, rights, the bucket's name) is `Unavailable` under a code of its own and
@@ -19,18 +20,6 @@ use super::address::Address;
 use super::answer::{ErrorBody, Whole};
 use http::StatusCode;
 use nacre_types::{Error, ErrorKind};
-
-/// Codes of refusals that no repeat will change.
-pub(crate) const HOPELESS: &[&str] = &[
-    "store-bucket",
-    "store-certificates",
-    "store-clock",
-    "store-credentials",
-    "store-endpoint",
-    "store-forbidden",
-    "store-region",
-    "store-unfit",
-];
 
 /// How long to wait after a SlowDown.
 const SLOW_DOWN_MS: u64 = 500;
@@ -48,9 +37,9 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn of(answer: &Whole) -> Self {
         let mut body: ErrorBody = answer.xml().unwrap_or_default();
-        body.region =
-            body.region.or_else(|| answer.header("x-amz-bucket-region").map(str::to_owned));
-        let request_id = answer.header("x-amz-request-id").map(str::to_owned);
+        body.region = body.region.or_else(|| answer.header("x-amz-bucket-region").map(str::to_owned));
+        body.region = body.region.filter(|region| is_region(region));
+        let request_id = answer.header("x-amz-request-id").map(clean);
         Self { status: answer.status, body, request_id }
     }
 
@@ -63,8 +52,7 @@ impl Refusal {
         self.status == StatusCode::NOT_FOUND && (self.is("NoSuchKey") || self.is("NoSuchVersion"))
     }
 
-    /// Whether the store asks for fewer requests. These words alone say that nothing was done: gateways answer other
-    /// kinds of 503, MinIO's `SlowDownWrite` among them, for writes that got half way.
+    /// Whether the store asks for fewer requests.
     fn is_throttling(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
             || (self.status == StatusCode::SERVICE_UNAVAILABLE && self.is("SlowDown"))
@@ -79,18 +67,26 @@ impl Refusal {
     }
 
     /// Whether a write that was answered so certainly had no effect.
-    fn is_certain(&self) -> bool {
-        self.is_throttling()
-            || self.status == StatusCode::NOT_IMPLEMENTED
-            || !(self.status.is_server_error()
-                || matches!(self.status, StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT)
-                || self.is("NoSuchUpload"))
+    fn is_certain(&self, address: &Address) -> bool {
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_IMPLEMENTED => true,
+            // Elsewhere it may be a write that got half way.
+            StatusCode::SERVICE_UNAVAILABLE => self.is("SlowDown") && address.is_amazons,
+            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => false,
+            status => !status.is_server_error() && !self.is("NoSuchUpload"),
+        }
     }
 
     /// The error of a write that was answered so.
     pub(super) fn of_write(&self, address: &Address, what: &str) -> Error {
         let error = self.of_read(address, what);
-        if self.is_certain() { error } else { error.with_kind(ErrorKind::Unknown) }
+        if !self.is_certain(address) {
+            error.with_kind(ErrorKind::Unknown)
+        } else if self.status == StatusCode::NOT_IMPLEMENTED {
+            error.with_kind(ErrorKind::Invalid)
+        } else {
+            error
+        }
     }
 
     /// The error of a read that was answered so.
@@ -101,9 +97,6 @@ impl Refusal {
         if !advice.is_empty() {
             text = format!("{text}: {advice}");
         }
-        if self.status == StatusCode::NOT_IMPLEMENTED {
-            return Error::invalid(text).with_code(code);
-        }
         let error = Error::unavailable(text).with_code(code);
         if self.is_throttling() { error.with_retry_after_ms(SLOW_DOWN_MS) } else { error }
     }
@@ -113,7 +106,7 @@ impl Refusal {
         for part in [&self.body.code, &self.body.message] {
             if !part.is_empty() {
                 said.push(' ');
-                said.extend(part.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS));
+                said.push_str(&clean(part));
             }
         }
         if let Some(id) = &self.request_id {
@@ -154,13 +147,14 @@ impl Refusal {
                 format!(
                     "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects of \
                      bucket {bucket}, and s3:ListBucket on the bucket (without that one S3 answers so for an absent \
-                     object as well)"
+                     object as well); where it keeps versions also s3:GetObjectVersion and s3:ListBucketVersions"
                 ),
             ),
             ("NotImplemented", _) | (_, 501) => (
                 "store-unfit",
-                "it does not know conditional writes (If-None-Match and If-Match on puts), which table logs rest on; \
-                 use a store or a release of it that does"
+                "it does not know this request or its condition; table logs and loads rest on conditional writes \
+                 (If-None-Match and If-Match on puts, If-None-Match at the end of uploads, x-amz-copy-source-if-match \
+                 on copied parts); use a store or a release of it that has them"
                     .to_owned(),
             ),
             ("", 400..=499) => (
@@ -168,6 +162,39 @@ impl Refusal {
                 format!("that is no answer of an S3 store; look at AWS_ENDPOINT_URL_S3, which leads to {origin}"),
             ),
             _ => ("store-error", String::new()),
+        }
+    }
+}
+
+/// What a store says, as it may stand in an error: bounded, and without what would begin another line.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect()
+}
+
+fn is_region(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::S3Settings;
+
+    #[test]
+    fn amazons_own_slow_down_says_that_nothing_was_done_and_no_other_store_is_believed() {
+        let settings = |endpoint: &str| S3Settings { endpoint: Some(endpoint.to_owned()), ..S3Settings::default() };
+        for (endpoint, kind) in [
+            ("https://s3.eu-west-1.amazonaws.com", ErrorKind::Unavailable),
+            ("https://minio.example", ErrorKind::Unknown),
+        ] {
+            let address = Address::new("s3://bucket", &settings(endpoint)).unwrap();
+            let body = ErrorBody { code: "SlowDown".to_owned(), ..ErrorBody::default() };
+            let refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None };
+            let error = refusal.of_write(&address, "PUT");
+            assert_eq!((error.kind(), error.code()), (kind, "store-throttled"), "{endpoint}");
+            assert!(error.retry_after_ms().is_some());
+            assert_eq!(refusal.of_read(&address, "GET").kind(), ErrorKind::Unavailable);
         }
     }
 }

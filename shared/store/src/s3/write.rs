@@ -2,9 +2,10 @@
 
 use super::address::encoded_value;
 use super::answer::{Begun, Made, Whole, bare_etag};
-use super::client::{Ask, Client, Kind};
+use super::ask::{Ask, Kind};
+use super::client::Client;
 use super::read::quoted;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, clean};
 use crate::{ObjectPath, ObjectTag, PutMode, PutOutcome};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -106,12 +107,12 @@ impl Client {
         let made: Made = answer.xml().ok_or_else(|| unknown("the answer was cut short"))?;
         match (made.code.as_deref(), made.etag) {
             (Some("PreconditionFailed"), _) => Ok(PutOutcome::AlreadyExists),
-            (Some(code), _) => Err(unknown(&format!("the store said {code}"))),
+            (Some(code), _) => Err(unknown(&format!("the store said {}", clean(code)))),
             (None, Some(etag)) => {
                 let tag = ObjectTag { etag: bare_etag(&etag), version_id: answer.version_id() };
                 Ok(PutOutcome::Stored(tag))
             }
-            (None, None) => stored(ask, answer.tag()),
+            (None, None) => Err(unknown("the answer is none of an S3 store")),
         }
     }
 
@@ -139,6 +140,15 @@ impl Client {
             return Ok(());
         }
         Err(self.refused_write(&ask, &answer))
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) async fn keep_versions(&self) -> Result<()> {
+        let xml = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                   <Status>Enabled</Status></VersioningConfiguration>";
+        let ask = self.ask_bucket(Kind::Put, Method::PUT, "").query("versioning=".to_owned()).body(xml.into());
+        let answer = self.write(&ask).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.refused_write(&ask, &answer)) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A store behind a network that loses requests and answers, delays them, and sends them twice.
 
 use crate::{
-    GetOptions, Object, ObjectMeta, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome, Upload,
+    GetOptions, Object, ObjectMeta, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome, RequestCounts,
+    Upload,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -307,6 +308,18 @@ where
 
     fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
         self.inner.local_path(path)
+    }
+
+    fn url(&self, path: &ObjectPath) -> Option<String> {
+        self.inner.url(path)
+    }
+
+    async fn check_promises(&self, taken: &ObjectPath) -> Result<()> {
+        self.inner.check_promises(taken).await
+    }
+
+    fn request_counts(&self) -> Option<RequestCounts> {
+        self.inner.request_counts()
     }
 }
 

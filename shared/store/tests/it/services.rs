@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use nacre_runtime::Context;
-use nacre_store::testing::{FaultRates, FaultyStore, conformance, races};
+use nacre_store::testing::{FaultRates, FaultyStore, conformance_of_coarse_dates, races};
 use nacre_store::{
     GetOptions, Metered, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome, S3Credentials, S3Settings,
     S3Store, probe,
@@ -13,11 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const BUCKET: &str = "nacre-test";
+/// Dates are told in whole seconds, and ministack says the same one for a second and more.
+const COARSE: i64 = 2_000_000;
 
 /// The servers that run, by name.
 fn servers() -> Vec<(String, String)> {
+    #[allow(clippy::disallowed_methods, reason = "the test command says where S3 servers are")]
     let Ok(list) = std::env::var("NACRE_TEST_S3_ENDPOINT") else {
-        println!(
+        eprintln!(
             "NOTICE: skipped, NACRE_TEST_S3_ENDPOINT is not set (S3 servers, as name=http://host:port; cargo xtask \
              test starts some)"
         );
@@ -44,6 +47,9 @@ fn settings(endpoint: &str, secret_key: &str) -> S3Settings {
     }
 }
 
+/// A bucket that keeps versions.
+const VERSIONS: &str = "nacre-test-versions";
+
 async fn bucket(endpoint: &str) {
     let ctx = Context::for_tests(1);
     let store = S3Store::open(&format!("s3://{BUCKET}"), &settings(endpoint, "testtest"), &ctx).unwrap();
@@ -52,7 +58,11 @@ async fn bucket(endpoint: &str) {
 
 /// A new, empty store that `processes` processes share.
 fn stores(endpoint: &str, processes: u64) -> Vec<Arc<dyn ObjectStore>> {
-    let url = format!("s3://{BUCKET}/{:032x}", Context::system().ids.random_u128());
+    stores_in(BUCKET, endpoint, processes)
+}
+
+fn stores_in(bucket: &str, endpoint: &str, processes: u64) -> Vec<Arc<dyn ObjectStore>> {
+    let url = format!("s3://{bucket}/{:032x}", Context::system().ids.random_u128());
     let open = |seed| {
         let store = S3Store::open(&url, &settings(endpoint, "testtest"), &Context::for_tests(seed)).unwrap();
         Arc::new(Metered::new(store)) as Arc<dyn ObjectStore>
@@ -69,7 +79,37 @@ async fn s3_servers_conform() {
     for (name, endpoint) in servers() {
         println!("{name}");
         bucket(&endpoint).await;
-        conformance(|| stores(&endpoint, 2)).await;
+        conformance_of_coarse_dates(|| stores(&endpoint, 2), COARSE).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buckets_that_keep_versions_conform() {
+    for (name, endpoint) in servers() {
+        println!("{name}");
+        let ctx = Context::for_tests(1);
+        let bucket =
+            S3Store::open(&format!("s3://{VERSIONS}"), &settings(&endpoint, "testtest"), &ctx).unwrap();
+        bucket.create_bucket().await.unwrap();
+        bucket.keep_versions().await.unwrap();
+        conformance_of_coarse_dates(|| stores_in(VERSIONS, &endpoint, 2), COARSE).await;
+        let store = stores_in(VERSIONS, &endpoint, 1).remove(0);
+        probe(&store, &Context::for_tests(7)).await.unwrap();
+
+        let put = store.put(&path("a"), Bytes::from_static(b"1"), PutMode::Create).await.unwrap();
+        let PutOutcome::Stored(first) = put else { panic!("the name is free") };
+        assert!(first.version_id.is_some(), "{name}: {first:?}");
+        assert_eq!(store.head(&path("a")).await.unwrap().tag, first);
+        // What a version names is there whatever becomes of the name.
+        store.delete(&path("a")).await.unwrap();
+        let options = GetOptions { range: None, if_tag: Some(first.clone()) };
+        assert_eq!(store.get(&path("a"), options).await.unwrap().bytes, "1");
+        let none = ObjectTag { version_id: Some("none".into()), ..first };
+        let error = store.get(&path("a"), GetOptions { range: None, if_tag: Some(none) }).await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::NotFound || error.code() == "object-changed",
+            "{name}: a version that never was: {error}"
+        );
     }
 }
 

@@ -11,37 +11,73 @@ use tokio::net::{TcpListener, TcpStream};
 /// What to do with a request.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
-    /// Answer it, after a while, with so many bytes of the body, all of which were announced.
-    Answer { after: Duration, status: u16, headers: Vec<(String, String)>, body: Vec<u8>, sent: usize },
+    /// Answer it.
+    Answer(Answer),
     /// Read it and close the connection.
     Close,
     /// Read it and keep the connection, without a word.
     Silence,
 }
 
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    after: Duration,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    /// How many bytes of the body are sent.
+    sent: usize,
+    /// Whether the length of the body is told; else its end is the connection's.
+    is_measured: bool,
+    /// Before how many bytes of the body are sent it pauses, and for how long.
+    pauses: Vec<(usize, Duration)>,
+}
+
 impl Act {
     pub(super) fn answer(status: u16, body: &[u8]) -> Self {
-        let sent = body.len();
-        Self::Answer { after: Duration::ZERO, status, headers: Vec::new(), body: body.to_vec(), sent }
+        Self::Answer(Answer {
+            after: Duration::ZERO,
+            status,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            sent: body.len(),
+            is_measured: true,
+            pauses: Vec::new(),
+        })
     }
 
     pub(super) fn with(mut self, more: &[(&str, &str)]) -> Self {
-        if let Self::Answer { headers, .. } = &mut self {
-            headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        if let Self::Answer(answer) = &mut self {
+            answer.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         }
         self
     }
 
     pub(super) fn slow(mut self, time: Duration) -> Self {
-        if let Self::Answer { after, .. } = &mut self {
-            *after = time;
+        if let Self::Answer(answer) = &mut self {
+            answer.after = time;
         }
         self
     }
 
     pub(super) fn cut(mut self, bytes: usize) -> Self {
-        if let Self::Answer { sent, .. } = &mut self {
-            *sent = bytes;
+        if let Self::Answer(answer) = &mut self {
+            answer.sent = bytes;
+        }
+        self
+    }
+
+    pub(super) fn unmeasured(mut self) -> Self {
+        if let Self::Answer(answer) = &mut self {
+            answer.is_measured = false;
+        }
+        self
+    }
+
+    /// Sends the head and so many bytes at once, and the rest after `time`. Several add up.
+    pub(super) fn pausing(mut self, bytes: usize, time: Duration) -> Self {
+        if let Self::Answer(answer) = &mut self {
+            answer.pauses.push((bytes, time));
         }
         self
     }
@@ -103,6 +139,19 @@ impl Fake {
         Self { address: listener.local_addr().unwrap(), seen: Arc::default() }
     }
 
+    /// Takes connections and never says a word.
+    pub(super) async fn mute() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Tasks::new().spawn("fake", async move {
+            let mut held = Vec::new();
+            while let Ok(stream) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        Self { address, seen: Arc::default() }
+    }
+
     pub(super) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -124,22 +173,35 @@ async fn serve(mut stream: TcpStream, rule: &Rule, all: &Mutex<Vec<Seen>>) -> Op
         match act {
             Act::Close => return None,
             Act::Silence => std::future::pending().await,
-            Act::Answer { after, status, headers, body, sent } => {
-                tokio::time::sleep(after).await;
-                let mut head = format!("HTTP/1.1 {status} Word\r\ncontent-length: {}\r\n", body.len());
-                for (name, value) in headers {
-                    head.push_str(&format!("{name}: {value}\r\n"));
-                }
-                head.push_str("\r\n");
-                stream.write_all(head.as_bytes()).await.ok()?;
-                if seen.method != "HEAD" {
-                    stream.write_all(&body[..sent]).await.ok()?;
-                    if sent < body.len() {
-                        return None;
-                    }
-                }
-            }
+            Act::Answer(answer) => answer.send(&mut stream, &seen.method).await?,
         }
+    }
+}
+
+impl Answer {
+    /// `None`: the connection is over.
+    async fn send(self, stream: &mut TcpStream, method: &str) -> Option<()> {
+        tokio::time::sleep(self.after).await;
+        let mut head = format!("HTTP/1.1 {} Word\r\n", self.status);
+        if self.is_measured {
+            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).await.ok()?;
+        if method == "HEAD" {
+            return Some(());
+        }
+        let mut done = 0;
+        for (until, time) in &self.pauses {
+            stream.write_all(&self.body[done..*until]).await.ok()?;
+            tokio::time::sleep(*time).await;
+            done = *until;
+        }
+        stream.write_all(&self.body[done..self.sent]).await.ok()?;
+        (self.is_measured && self.sent == self.body.len()).then_some(())
     }
 }
 
