@@ -58,7 +58,14 @@ fn versitygw(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
     }
     let mut command = Command::new(program);
     command
-        .args(["--port", &format!("127.0.0.1:{port}"), "--quiet", "--keep-alive", "posix", "--versioning-dir"])
+        .args([
+            "--port",
+            &format!("127.0.0.1:{port}"),
+            "--quiet",
+            "--keep-alive",
+            "posix",
+            "--versioning-dir",
+        ])
         .arg(versions)
         .arg(data)
         .env("ROOT_ACCESS_KEY", "test")

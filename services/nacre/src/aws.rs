@@ -74,7 +74,11 @@ impl Surroundings<'_> {
                 return Ok(S3Credentials::Keys { access_key, secret_key, session_token });
             }
             (None, None) => {}
-            _ => return Err(wrong("one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set; set both or none")),
+            _ => {
+                return Err(wrong(
+                    "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set; set both or none",
+                ));
+            }
         }
         let of_profile = |key: &str| profile.get(key).cloned();
         match (of_profile("aws_access_key_id"), of_profile("aws_secret_access_key")) {
@@ -130,7 +134,9 @@ impl Surroundings<'_> {
         let name = self.profile_name();
         let home = (self.variable)("HOME").map(PathBuf::from);
         let place = |variable: &str, file: &str| {
-            (self.variable)(variable).map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".aws").join(file)))
+            (self.variable)(variable)
+                .map(PathBuf::from)
+                .or_else(|| Some(home.as_ref()?.join(".aws").join(file)))
         };
         let text = |place: Option<PathBuf>| place.and_then(|path| (self.file)(&path)).unwrap_or_default();
         let config = text(place("AWS_CONFIG_FILE", "config"));
@@ -142,7 +148,9 @@ impl Surroundings<'_> {
         ];
         let is_named = (self.variable)("AWS_PROFILE").is_some();
         if is_named && found.iter().all(Option::is_none) {
-            return Err(wrong(format!("AWS_PROFILE: there is no profile {name} in ~/.aws/config or ~/.aws/credentials")));
+            return Err(wrong(format!(
+                "AWS_PROFILE: there is no profile {name} in ~/.aws/config or ~/.aws/credentials"
+            )));
         }
         Ok(found.into_iter().flatten().flatten().collect())
     }

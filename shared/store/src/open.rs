@@ -73,7 +73,8 @@ mod tests {
         for bad in ["", "x", "s3:bucket", "s3://", "file:", "file://", "file://host/x", "http://x"] {
             assert_eq!(open(bad, &s3, &ctx).unwrap_err().code(), "store-url", "{bad}");
         }
-        for secret in ["s3://key:canary@bucket", "s3://bucket/p?secret_key=canary", "s3://bucket/canary/../x"] {
+        for secret in ["s3://key:canary@bucket", "s3://bucket/p?secret_key=canary", "s3://bucket/canary/../x"]
+        {
             let error = open(secret, &s3, &ctx).unwrap_err();
             assert!(error.code() == "store-url" && !error.detail().contains("canary"), "{error}");
         }

@@ -75,12 +75,8 @@ impl Session {
             SpawnFile::Here(path) => (Place::Here(path.clone()), None),
             SpawnFile::Asked(file) => (Place::Asked(file.len()), Some(file.clone())),
         };
-        let request = Request {
-            file,
-            memory_bytes: spawn.memory_bytes,
-            seconds: spawn.seconds,
-            work: work.clone(),
-        };
+        let request =
+            Request { file, memory_bytes: spawn.memory_bytes, seconds: spawn.seconds, work: work.clone() };
         let json = serde_json::to_vec(&request)
             .map_err(|error| Error::internal(format!("a child's request does not encode: {error}")))?;
         let mut child = Command::new(&spawn.program)

@@ -35,7 +35,10 @@ pub fn main() -> i32 {
 
 /// Serves one request. Answers the exit code: 0 where the parent was told how it went, whatever that was.
 pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> i32 {
-    let parent = Arc::new(Parent { from: Mutex::new(FrameReader::new(input)), to: Mutex::new(FrameWriter::new(output)) });
+    let parent = Arc::new(Parent {
+        from: Mutex::new(FrameReader::new(input)),
+        to: Mutex::new(FrameWriter::new(output)),
+    });
     let Some(request) = parent.request() else { return 2 };
     let told = match cap(&request).and_then(|()| open(request.file, &parent)) {
         Ok(file) => work(&file, &request.work, &*parent),
@@ -234,7 +237,9 @@ mod tests {
         let byte = |at: u64| (at % 251) as u8;
         let mut answers = Vec::new();
         let mut parent = FrameWriter::new(&mut answers);
-        for (start, end) in [(1, PIECE_BYTES + 1), (PIECE_BYTES + 1, 2 * PIECE_BYTES + 1), (2 * PIECE_BYTES + 1, length)] {
+        for (start, end) in
+            [(1, PIECE_BYTES + 1), (PIECE_BYTES + 1, 2 * PIECE_BYTES + 1), (2 * PIECE_BYTES + 1, length)]
+        {
             parent.write(Kind::Bytes, &(start..end).map(byte).collect::<Vec<u8>>()).unwrap();
         }
         parent.write(Kind::Bytes, b"too long").unwrap();

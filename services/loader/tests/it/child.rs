@@ -72,7 +72,8 @@ async fn a_child_asks_for_a_file_that_lies_on_no_disk_of_this_machine() {
     // That it is the child that decodes is seen by its mark.
     let mark = scripts.path().join("mark");
     let program = script(scripts.path(), &format!(": > '{}'\n{}", mark.display(), this_program()));
-    for name in ["spark4-aligned128-sorted-tombstones.parquet", "pyarrow-default-unsorted-tombstones.parquet"] {
+    for name in ["spark4-aligned128-sorted-tombstones.parquet", "pyarrow-default-unsorted-tombstones.parquet"]
+    {
         let decode = Decode::Child { program: program.clone(), memory_bytes: 2 << 30, seconds: 60 };
         let mut harness = resume::elsewhere().await;
         harness.start_loader(LoaderConfig { decode, sort_bytes: 100 << 10, ..LoaderConfig::default() });
@@ -80,7 +81,9 @@ async fn a_child_asks_for_a_file_that_lies_on_no_disk_of_this_machine() {
         assert_eq!(info.progress.adopted_files, u64::from(name.contains("aligned128")));
         samples::check(&harness, true).await;
         std::fs::remove_file(&mark).unwrap();
-        let errors = harness.load_badly(with(replace(), json!({"guards": {"allow_older": true}})), &[("f", b"no parquet")]).await;
+        let errors = harness
+            .load_badly(with(replace(), json!({"guards": {"allow_older": true}})), &[("f", b"no parquet")])
+            .await;
         assert!(errors[0].starts_with("f: "), "{errors:?}");
     }
 }

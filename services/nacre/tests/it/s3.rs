@@ -74,7 +74,9 @@ fn what_was_acknowledged_on_s3_outlives_a_kill_and_a_stop() {
     for (name, endpoint) in servers() {
         let folder = tempfile::tempdir().unwrap();
         let url = place(&endpoint, BUCKET);
-        let start = || Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url]);
+        let start = || {
+            Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url])
+        };
         let server = start();
         server.ask(&["table", "create", "t"]).well();
         for n in 0..20 {
@@ -96,12 +98,15 @@ fn what_was_acknowledged_on_s3_outlives_a_kill_and_a_stop() {
 
 #[test]
 fn files_are_loaded_into_s3_and_read_from_there() {
-    for (name, endpoint, bucket) in
-        servers().into_iter().flat_map(|(name, url)| [(name.clone(), url.clone(), BUCKET), (name, url, VERSIONS)])
+    for (name, endpoint, bucket) in servers()
+        .into_iter()
+        .flat_map(|(name, url)| [(name.clone(), url.clone(), BUCKET), (name, url, VERSIONS)])
     {
         let folder = tempfile::tempdir().unwrap();
         let url = place(&endpoint, bucket);
-        let start = || Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url]);
+        let start = || {
+            Server::start_by(over(folder.path(), &endpoint, "testtest"), folder.path(), &["--store", &url])
+        };
         let server = start();
         server.ask(&["table", "create", "t"]).well();
         for file in

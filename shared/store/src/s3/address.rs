@@ -8,8 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 /// What stands in a signed URL as it is; S3 wants everything else encoded, once.
-const KEPT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const KEPT_IN_PATHS: &AsciiSet = &KEPT.remove(b'/');
 /// What is left of S3's 1,024 bytes beside a path and a slash.
 const PREFIX_BYTES: usize = 120;
@@ -73,9 +72,9 @@ impl Address {
         let address = Self { bucket: bucket.to_owned(), region, origin, is_amazons, base, prefix };
         // Requests are signed by one reading of the URL and sent by another.
         let sent = address.uri(None, "").map(|uri| uri.to_string()).map_err(|_| no_url())?;
-        let is_same = |signed: Url| signed.as_str().trim_end_matches('/') == sent.trim_end_matches('/');
+        let is_same = |signed: &Url| signed.as_str().trim_end_matches('/') == sent.trim_end_matches('/');
         match Url::parse(&sent) {
-            Ok(signed) if is_same(signed) => Ok(address),
+            Ok(signed) if is_same(&signed) => Ok(address),
             _ if !in_path => Err(setting(
                 "the bucket's name cannot stand before the host of the S3 endpoint: set AWS_S3_FORCE_PATH_STYLE=true",
             )),
@@ -266,7 +265,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_what_would_be_right() {
-        for bad in ["s3://", "s3:/b", "s3://B", "s3://ab", "s3://a_b", "s3://-ab", "s3://a..b", "s3://abc/../x", "s3://abc//x", "s3://u:p@abc/x"] {
+        for bad in [
+            "s3://",
+            "s3:/b",
+            "s3://B",
+            "s3://ab",
+            "s3://a_b",
+            "s3://-ab",
+            "s3://a..b",
+            "s3://abc/../x",
+            "s3://abc//x",
+            "s3://u:p@abc/x",
+        ] {
             assert_eq!(Address::new(bad, &settings(None)).unwrap_err().code(), "store-url", "{bad}");
         }
         for (bad, word) in [

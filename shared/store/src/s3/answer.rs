@@ -58,8 +58,10 @@ impl Whole {
     /// The object of an answer to a get or a head.
     pub(super) fn meta(&self, path: &ObjectPath) -> Result<ObjectMeta> {
         let missing = |what: &str| {
-            Error::unavailable(format!("the store's answer about object {path} has no {what}; is it an S3 store?"))
-                .with_code("store-endpoint")
+            Error::unavailable(format!(
+                "the store's answer about object {path} has no {what}; is it an S3 store?"
+            ))
+            .with_code("store-endpoint")
         };
         let size = if self.status == StatusCode::PARTIAL_CONTENT {
             self.span().ok_or_else(|| missing("range"))?.size
@@ -162,7 +164,8 @@ impl Listed {
     /// Listings tell no version ids: what is pinned by one is pinned by its ETag.
     pub(super) fn meta(&self, path: ObjectPath) -> Result<ObjectMeta> {
         let modified = list_date_micros(&self.modified).ok_or_else(|| {
-            Error::unavailable(format!("the store lists object {path} with no date")).with_code("store-endpoint")
+            Error::unavailable(format!("the store lists object {path} with no date"))
+                .with_code("store-endpoint")
         })?;
         let tag = ObjectTag { etag: bare_etag(&self.etag), version_id: None };
         Ok(ObjectMeta { path, size: self.size, tag, modified_micros: second_end(modified) })

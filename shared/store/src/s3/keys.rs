@@ -154,21 +154,23 @@ fn provider(address: &Address, settings: &S3Settings, http: &Http) -> Result<Aws
                 ));
             }
             let region = &address.region;
-            let in_china = region
-                .starts_with("cn-")
-                .then(|| format!("https://sts.{region}.amazonaws.com.cn"));
+            let in_china =
+                region.starts_with("cn-").then(|| format!("https://sts.{region}.amazonaws.com.cn"));
             set(Name::WebIdentityTokenFile, Some(token_file));
             set(Name::RoleArn, Some(role_arn));
             set(Name::RoleSessionName, session_name.as_ref());
             set(Name::StsEndpoint, sts_endpoint.as_ref().or(in_china.as_ref()));
         }
-        S3Credentials::Task { relative_uri } => set(Name::ContainerCredentialsRelativeUri, Some(relative_uri)),
+        S3Credentials::Task { relative_uri } => {
+            set(Name::ContainerCredentialsRelativeUri, Some(relative_uri))
+        }
         S3Credentials::Pod { uri, token_file } => {
             set(Name::ContainerCredentialsFullUri, Some(uri));
             set(Name::ContainerAuthorizationTokenFile, Some(token_file));
         }
     }
-    let built = builder.build().map_err(|error| wrong(format!("the settings of the store's keys: {error}")))?;
+    let built =
+        builder.build().map_err(|error| wrong(format!("the settings of the store's keys: {error}")))?;
     Ok(built.credentials().clone())
 }
 

@@ -77,7 +77,10 @@ mod tests {
     async fn a_full_lane_holds_up_its_own_prefix_and_kind_only() {
         let lanes = Lanes::new(2);
         let short = Duration::from_millis(50);
-        let held = [lanes.enter("tables/1/a", Way::Read, short).await, lanes.enter("tables/2", Way::Read, short).await];
+        let held = [
+            lanes.enter("tables/1/a", Way::Read, short).await,
+            lanes.enter("tables/2", Way::Read, short).await,
+        ];
         assert_eq!(lanes.enter("tables/1/a", Way::Read, short).await.unwrap_err().code(), "store-busy");
         assert!(lanes.try_enter("tables/x", Way::Read).is_none());
         assert!(lanes.try_enter("tables/x", Way::Write).is_some());

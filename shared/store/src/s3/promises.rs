@@ -23,7 +23,9 @@ pub(super) async fn check(client: &Client, taken: &ObjectPath) -> Result<()> {
     };
     match ended.await {
         Ok(PutOutcome::Stored(_)) => {
-            return Err(unfit("the end of an upload, if absent: it took the place of an object that was there"));
+            return Err(unfit(
+                "the end of an upload, if absent: it took the place of an object that was there",
+            ));
         }
         ended => {
             client.abort_upload(taken, &id).await;

@@ -43,7 +43,8 @@ impl Client {
         if let Some(Range { start, end }) = options.range {
             ask = ask.header("range", format!("bytes={start}-{}", (end - 1).min(LAST_BYTE)));
         }
-        let at_most = options.range.as_ref().map_or(u64::MAX, |range| (range.end - range.start).max(WHOLE_INSTEAD));
+        let at_most =
+            options.range.as_ref().map_or(u64::MAX, |range| (range.end - range.start).max(WHOLE_INSTEAD));
         let ask = ask.at_most(at_most);
         let answer = self.read(&ask).await?;
         match answer.status {
@@ -91,7 +92,9 @@ impl Client {
             _ if refusal.is_absence() => not_found(path),
             (StatusCode::PRECONDITION_FAILED, Some(tag)) => changed(path, tag, None),
             // A version id that was never one of this object. Other words of this status are about keys and regions.
-            (StatusCode::BAD_REQUEST, Some(tag)) if tag.version_id.is_some() && refusal.is("InvalidArgument") => {
+            (StatusCode::BAD_REQUEST, Some(tag))
+                if tag.version_id.is_some() && refusal.is("InvalidArgument") =>
+            {
                 changed(path, tag, None)
             }
             _ => self.refused_read(ask, answer),

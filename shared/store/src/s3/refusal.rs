@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn amazons_own_slow_down_says_that_nothing_was_done_and_no_other_store_is_believed() {
-        let settings = |endpoint: &str| S3Settings { endpoint: Some(endpoint.to_owned()), ..S3Settings::default() };
+        let settings =
+            |endpoint: &str| S3Settings { endpoint: Some(endpoint.to_owned()), ..S3Settings::default() };
         for (endpoint, kind) in [
             ("https://s3.eu-west-1.amazonaws.com", ErrorKind::Unavailable),
             ("https://minio.example", ErrorKind::Unknown),

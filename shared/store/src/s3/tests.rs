@@ -164,7 +164,8 @@ async fn refused_writes_are_unknown_unless_nothing_was_done() {
 
 #[tokio::test]
 async fn what_an_operator_must_mend_is_said() {
-    let moved = Act::answer(301, b"").with(&[("x-amz-bucket-region", "eu-west-3"), ("location", "http://x/")]);
+    let moved =
+        Act::answer(301, b"").with(&[("x-amz-bucket-region", "eu-west-3"), ("location", "http://x/")]);
     for (act, code, word) in [
         (moved, "store-region", "AWS_REGION=eu-west-3"),
         (refusal(400, "AuthorizationHeaderMalformed"), "store-region", "us-east-1"),
@@ -237,9 +238,13 @@ async fn what_a_store_says_forges_no_line_and_no_advice() {
 #[tokio::test]
 async fn keys_that_no_header_can_hold_are_refused_at_the_start() {
     let fake = Fake::gone().await;
-    for (id, secret, token) in
-        [("id\n", "s", None), ("id", "s ", None), ("id", "s", Some("t\r\n")), ("", "s", None), ("id", "", None)]
-    {
+    for (id, secret, token) in [
+        ("id\n", "s", None),
+        ("id", "s ", None),
+        ("id", "s", Some("t\r\n")),
+        ("", "s", None),
+        ("id", "", None),
+    ] {
         let credentials = S3Credentials::Keys {
             access_key: id.into(),
             secret_key: secret.into(),
@@ -343,7 +348,8 @@ async fn refusals_are_counted_once_and_answers_are_not() {
 #[tokio::test]
 async fn a_request_that_finds_no_place_is_not_tried_again() {
     let fake = Fake::always(Act::Silence).await;
-    let store = tuned(&fake, Tuning { lane_width: 1, wait: Duration::from_millis(50), attempts: 1, ..tuning() });
+    let store =
+        tuned(&fake, Tuning { lane_width: 1, wait: Duration::from_millis(50), attempts: 1, ..tuning() });
     let (path, whole) = (path("a"), GetOptions::default);
     let (first, second) = tokio::join!(store.get(&path, whole()), store.get(&path, whole()));
     assert_eq!(first.unwrap_err().code(), "store-silent");
@@ -528,7 +534,9 @@ async fn listings_go_on_until_the_end_and_know_their_own_names() {
     assert_eq!(seen[1].query("continuation-token").as_deref(), Some("t%2B%2F"));
     let fake = Fake::always(page(&["p/a", "p/b", "p/c"], "")).await;
     assert_eq!(store(&fake).list("", None, 2).await.unwrap().len(), 2, "where max-keys is not known");
-    for bad in [page(&["p/b", "p/a"], ""), page(&["p/.a"], "again"), page(&["q/a"], ""), Act::answer(200, b"<html>")] {
+    for bad in
+        [page(&["p/b", "p/a"], ""), page(&["p/.a"], "again"), page(&["q/a"], ""), Act::answer(200, b"<html>")]
+    {
         let fake = Fake::always(bad).await;
         assert_eq!(store(&fake).list("", None, 9).await.unwrap_err().code(), "store-endpoint");
     }

@@ -135,7 +135,9 @@ impl Client {
         let ask = self.ask_bucket(Kind::Put, Method::PUT, "");
         let answer = self.write(&ask).await?;
         let refusal = Refusal::of(&answer);
-        if answer.status.is_success() || refusal.is("BucketAlreadyOwnedByYou") || refusal.is("BucketAlreadyExists")
+        if answer.status.is_success()
+            || refusal.is("BucketAlreadyOwnedByYou")
+            || refusal.is("BucketAlreadyExists")
         {
             return Ok(());
         }
@@ -146,7 +148,8 @@ impl Client {
     pub(super) async fn keep_versions(&self) -> Result<()> {
         let xml = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
                    <Status>Enabled</Status></VersioningConfiguration>";
-        let ask = self.ask_bucket(Kind::Put, Method::PUT, "").query("versioning=".to_owned()).body(xml.into());
+        let ask =
+            self.ask_bucket(Kind::Put, Method::PUT, "").query("versioning=".to_owned()).body(xml.into());
         let answer = self.write(&ask).await?;
         if answer.status.is_success() { Ok(()) } else { Err(self.refused_write(&ask, &answer)) }
     }
@@ -155,8 +158,11 @@ impl Client {
 /// A write that was taken. Without a tag nobody can say later whether the object is still the one that was put.
 fn stored(ask: &Ask, tag: Option<ObjectTag>) -> Result<PutOutcome> {
     tag.map(PutOutcome::Stored).ok_or_else(|| {
-        Error::unknown(format!("object {} was stored, but the answer has no ETag; is it an S3 store?", ask.lane))
-            .with_code("store-endpoint")
+        Error::unknown(format!(
+            "object {} was stored, but the answer has no ETag; is it an S3 store?",
+            ask.lane
+        ))
+        .with_code("store-endpoint")
     })
 }
 

@@ -168,7 +168,8 @@ async fn big_objects_go_up_in_parts_and_are_copied_by_the_store() {
         assert_eq!(late.finish().await.unwrap(), PutOutcome::AlreadyExists);
 
         let before = store.request_counts().unwrap();
-        let PutOutcome::Stored(copied) = store.copy(&path("big/a"), &path("big/b"), &tag).await.unwrap() else {
+        let PutOutcome::Stored(copied) = store.copy(&path("big/a"), &path("big/b"), &tag).await.unwrap()
+        else {
             panic!("nothing is in the way");
         };
         let after = store.request_counts().unwrap();
@@ -182,10 +183,7 @@ async fn big_objects_go_up_in_parts_and_are_copied_by_the_store() {
             PutOutcome::AlreadyExists
         );
         let wrong = ObjectTag { etag: "wrong".into(), version_id: None };
-        assert_eq!(
-            store.copy(&path("big/a"), &path("big/c"), &wrong).await.unwrap(),
-            PutOutcome::Mismatch
-        );
+        assert_eq!(store.copy(&path("big/a"), &path("big/c"), &wrong).await.unwrap(), PutOutcome::Mismatch);
     }
 }
 
@@ -194,13 +192,15 @@ async fn wrong_keys_and_missing_buckets_are_told_at_once() {
     for (name, endpoint) in servers() {
         bucket(&endpoint).await;
         let ctx = Context::for_tests(3);
-        let missing = S3Store::open("s3://nacre-not-there/x", &settings(&endpoint, "testtest"), &ctx).unwrap();
+        let missing =
+            S3Store::open("s3://nacre-not-there/x", &settings(&endpoint, "testtest"), &ctx).unwrap();
         let missing: Arc<dyn ObjectStore> = Arc::new(missing);
         let error = probe(&missing, &ctx).await.unwrap_err();
         assert_eq!(error.code(), "store-bucket", "{name}: {error}");
         // ministack takes any keys.
         if name == "versitygw" {
-            let wrong = S3Store::open(&format!("s3://{BUCKET}/x"), &settings(&endpoint, "canary"), &ctx).unwrap();
+            let wrong =
+                S3Store::open(&format!("s3://{BUCKET}/x"), &settings(&endpoint, "canary"), &ctx).unwrap();
             let wrong: Arc<dyn ObjectStore> = Arc::new(wrong);
             let error = probe(&wrong, &ctx).await.unwrap_err();
             assert_eq!(error.code(), "store-credentials", "{name}: {error}");

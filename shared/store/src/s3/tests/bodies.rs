@@ -32,7 +32,8 @@ async fn a_body_that_trickles_has_an_end() {
         slow = slow.pausing(n, Duration::from_millis(100));
     }
     let fake = Fake::new(move |_, n| if n == 0 { slow.clone() } else { object(b"quick") }).await;
-    let read = tokio::time::timeout(Duration::from_secs(3), get(&fake)).await.expect("it does not wait for it");
+    let read =
+        tokio::time::timeout(Duration::from_secs(3), get(&fake)).await.expect("it does not wait for it");
     assert_eq!(read.unwrap().bytes, "quick");
 }
 

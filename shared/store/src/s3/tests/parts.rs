@@ -147,10 +147,7 @@ async fn a_source_that_changes_under_a_copy_is_a_mismatch() {
             _ => Act::answer(204, b""),
         })
         .await;
-        assert_eq!(
-            store(&fake).copy(&path("a"), &path("c"), &tag("e")).await.unwrap(),
-            PutOutcome::Mismatch
-        );
+        assert_eq!(store(&fake).copy(&path("a"), &path("c"), &tag("e")).await.unwrap(), PutOutcome::Mismatch);
         assert_eq!((count(&fake, "POST"), count(&fake, "DELETE")), (1, 1));
     }
 }
@@ -217,15 +214,20 @@ async fn an_answer_that_begins_at_once_and_ends_late_is_waited_for() {
 
 #[tokio::test]
 async fn a_refusal_that_names_a_tag_is_a_refusal() {
-    let fake = source(900, |_| Act::answer(200, b"<Error><ETag>\"c\"</ETag><Code>InternalError</Code></Error>")).await;
+    let fake =
+        source(900, |_| Act::answer(200, b"<Error><ETag>\"c\"</ETag><Code>InternalError</Code></Error>"))
+            .await;
     assert_eq!(copy(&fake).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    let fake = source(900, |_| Act::answer(200, b"<Error><ETag>\"c\"</ETag><Code>PreconditionFailed</Code></Error>"));
+    let fake = source(900, |_| {
+        Act::answer(200, b"<Error><ETag>\"c\"</ETag><Code>PreconditionFailed</Code></Error>")
+    });
     assert_eq!(copy(&fake.await).await.unwrap(), PutOutcome::Mismatch);
 }
 
 #[tokio::test]
 async fn parts_go_where_the_end_certainly_failed() {
-    for end in [refusal(403, "AccessDenied"), refusal(429, "TooManyRequests"), refusal(501, "NotImplemented")] {
+    for end in [refusal(403, "AccessDenied"), refusal(429, "TooManyRequests"), refusal(501, "NotImplemented")]
+    {
         let fake = uploads(end).await;
         assert_eq!(upload(&fake).await.unwrap_err().applied(), Applied::No);
         assert_eq!(count(&fake, "DELETE"), 1);
@@ -263,6 +265,9 @@ async fn parts_that_come_whole_are_sent_as_they_are() {
         .map(|seen| (seen.query("partNumber").unwrap().parse::<u32>().unwrap(), seen.body))
         .collect();
     parts.sort();
-    assert_eq!(parts.iter().map(|(_, part)| part.len()).collect::<Vec<_>>(), [1_000, 1_000, 1_000, 1_000, 1_000, 300]);
+    assert_eq!(
+        parts.iter().map(|(_, part)| part.len()).collect::<Vec<_>>(),
+        [1_000, 1_000, 1_000, 1_000, 1_000, 300]
+    );
     assert_eq!(parts.into_iter().flat_map(|(_, part)| part).collect::<Vec<_>>(), body);
 }
