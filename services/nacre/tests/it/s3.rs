@@ -109,9 +109,10 @@ fn files_are_loaded_into_s3_and_read_from_there() {
         };
         let server = start();
         server.ask(&["table", "create", "t"]).well();
-        for file in
-            ["spark4-aligned128-sorted-tombstones.parquet", "pyarrow-default-unsorted-tombstones.parquet"]
-        {
+        for (file, outcome) in [
+            ("spark4-aligned128-sorted-tombstones.parquet", "adopted"),
+            ("pyarrow-default-unsorted-tombstones.parquet", "rewritten"),
+        ] {
             let path = sample(file);
             let words = ["--mode", "replace", "--version", "1700000000000000", "--version-column", "version"];
             let all = [&["load", "t", path.to_str().unwrap(), "--output", "json"][..], &words].concat();
@@ -119,6 +120,9 @@ fn files_are_loaded_into_s3_and_read_from_there() {
             assert_eq!(load["state"], "committed", "{name}: {file}: {load}");
             let staging = load["staging_url"].as_str().unwrap();
             assert!(staging.starts_with(&format!("{url}/staging/")), "{name}: {staging}");
+            let id = load["load_id"].as_str().unwrap();
+            let files = server.ask(&["loads", "files", "t", id, "--output", "json"]).json();
+            assert_eq!(files[0]["outcome"], outcome, "{name}: {files}");
         }
         server.stop();
         let server = start();
