@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// Handles on one new store, as different processes would hold them.
 type Handles = Vec<Arc<dyn ObjectStore>>;
+const DELETES_END_REPLACES: &str = "a delete does not race with a replace";
+
 type Sentence = fn(Handles) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs every sentence on a new store of its own. `make` gives one or more handles on one new, empty store.
@@ -16,15 +18,25 @@ type Sentence = fn(Handles) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 /// # Panics
 /// Where the store breaks a promise.
 pub async fn conformance(make: impl Fn() -> Handles) {
-    conformance_of_coarse_dates(make, 0).await;
+    conformance_but(make, Quirks::default()).await;
 }
 
-/// The same for a store whose dates are up to so much beside each other, in microseconds: S3 tells whole seconds, and
-/// some servers of it renew theirs once a second.
+/// Where a server that tests can have is known to be otherwise than the store that it stands for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quirks {
+    /// How far its dates may be beside each other, in microseconds: S3 tells whole seconds, and some servers of it renew
+    /// theirs once a second.
+    pub coarse_micros: i64,
+    /// A replace and a delete of one object may both take effect, and the object be there again. Nothing rests on it:
+    /// what is replaced is never deleted.
+    pub replaces_race_with_deletes: bool,
+}
+
+/// The same for a server with quirks.
 ///
 /// # Panics
 /// Where the store breaks a promise.
-pub async fn conformance_of_coarse_dates(make: impl Fn() -> Handles, coarse_micros: i64) {
+pub async fn conformance_but(make: impl Fn() -> Handles, quirks: Quirks) {
     let sentences: &[(&str, Sentence)] = &[
         ("what was put is read, whole and by range", |h| Box::pin(what_was_put_is_read(h))),
         ("a range must lie within the object", |h| Box::pin(a_range_must_lie_within(h))),
@@ -37,7 +49,7 @@ pub async fn conformance_of_coarse_dates(make: impl Fn() -> Handles, coarse_micr
         ("a counter loses no increment", |h| Box::pin(a_counter_loses_no_increment(h))),
         ("a reader with a tag sees its bytes or an error", |h| Box::pin(a_reader_with_a_tag(h))),
         ("a deleted object is gone, and deleting again is fine", |h| Box::pin(a_deleted_object_is_gone(h))),
-        ("a delete does not race with a replace", |h| Box::pin(a_delete_ends_replaces(h))),
+        (DELETES_END_REPLACES, |h| Box::pin(a_delete_ends_replaces(h))),
         ("listing is sorted, paged and by text prefix", |h| Box::pin(listing_is_sorted(h))),
         ("a copy has the bytes and outlives its source", |h| Box::pin(a_copy_outlives_its_source(h))),
         ("a copy needs the tag and a free name", |h| Box::pin(a_copy_needs_the_tag(h))),
@@ -46,12 +58,15 @@ pub async fn conformance_of_coarse_dates(make: impl Fn() -> Handles, coarse_micr
         ("an empty object is an object", |h| Box::pin(an_empty_object(h))),
     ];
     for (name, sentence) in sentences {
+        if quirks.replaces_race_with_deletes && *name == DELETES_END_REPLACES {
+            continue;
+        }
         let handles = make();
         assert!(!handles.is_empty());
         tracing::debug!(sentence = name);
         sentence(handles).await;
     }
-    dates_are_the_stores(make(), coarse_micros).await;
+    dates_are_the_stores(make(), quirks.coarse_micros).await;
 }
 
 fn path(text: &str) -> ObjectPath {
@@ -328,7 +343,10 @@ async fn listing_is_sorted(handles: Handles) {
                 found.extend(page.iter().map(|meta| meta.path.to_string()));
                 assert!(page.len() <= limit);
                 for meta in &page {
-                    assert_eq!(store.head(&meta.path).await.unwrap(), *meta);
+                    let mut head = store.head(&meta.path).await.unwrap();
+                    // Where listings do not tell it.
+                    head.tag.version_id = head.tag.version_id.filter(|_| meta.tag.version_id.is_some());
+                    assert_eq!(head, *meta);
                 }
                 if page.len() < limit {
                     break;

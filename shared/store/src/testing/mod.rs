@@ -9,7 +9,7 @@ mod faulty;
 mod power_loss;
 mod races;
 
-pub use conformance::{conformance, conformance_of_coarse_dates};
+pub use conformance::{Quirks, conformance, conformance_but};
 pub use faulty::{Fault, FaultRates, FaultyStore, Operation};
 pub use power_loss::{Disk, PowerLossFs, Sync};
 pub use races::races;
