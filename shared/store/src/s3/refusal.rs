@@ -120,7 +120,7 @@ impl Refusal {
         match (self.body.code.as_str(), self.status.as_u16()) {
             _ if self.is_throttling() => ("store-throttled", "it asks for fewer requests".to_owned()),
             (_, 409) => ("store-conflict", "another write of the same name was under way".to_owned()),
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "InvalidSecurity", _)
+            ("InvalidAccessKeyId" | "XAdminUserNotFound" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "InvalidSecurity", _)
             | (_, 401) => (
                 "store-credentials",
                 "the keys are not good here; look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, \

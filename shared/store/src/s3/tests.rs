@@ -280,7 +280,10 @@ async fn a_handshake_that_never_comes_is_no_unknown_outcome() {
     let settings = settings(fake.endpoint().replace("http:", "https:"));
     let opened = S3Store::tuned("s3://bucket/p", &settings, &Context::for_tests(1), tuning());
     let Ok(store) = opened else {
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"NOTICE: skipped, no root certificates here\n");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"NOTICE: skipped, no root certificates here\n",
+        );
         return;
     };
     let error = store.put(&path("a"), Bytes::from_static(b"1"), PutMode::Create).await.unwrap_err();

@@ -21,7 +21,6 @@ fn quirks(name: &str) -> Quirks {
     Quirks { coarse_micros: 2_000_000, replaces_race_with_deletes: name == "versitygw" }
 }
 
-
 /// The servers that run, by name.
 fn servers() -> Vec<(String, String)> {
     #[allow(clippy::disallowed_methods, reason = "the test command says where S3 servers are")]
