@@ -6,7 +6,9 @@ use super::*;
 #[tokio::test]
 async fn what_is_too_long_for_an_answer_is_not_read_to_its_end() {
     let huge = vec![b'x'; 9 << 20];
-    for act in [Act::answer(200, &huge), Act::answer(200, &huge).unmeasured()] {
+    // Its end is long in coming.
+    let answer = |status| Act::answer(status, &huge).pausing(huge.len() - 1, Duration::from_secs(2));
+    for act in [answer(200), answer(200).unmeasured()] {
         let fake = Fake::always(act.with(DATES).with(&[("etag", "\"e\"")])).await;
         let store = store(&fake);
         let errors = [
@@ -20,9 +22,10 @@ async fn what_is_too_long_for_an_answer_is_not_read_to_its_end() {
     }
     let whole = Fake::always(object(&huge)).await;
     assert_eq!(get(&whole).await.unwrap().bytes.len(), huge.len(), "an object may be as long as it is");
-    let wrong = Fake::always(Act::answer(404, &huge)).await;
+    let wrong = Fake::always(answer(404)).await;
     assert_eq!(get(&wrong).await.unwrap_err().code(), "store-endpoint");
     assert_eq!(create(&wrong).await.unwrap_err().code(), "store-endpoint");
+    assert_eq!(wrong.seen().len(), 2);
 }
 
 #[tokio::test]
