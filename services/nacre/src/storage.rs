@@ -105,7 +105,9 @@ pub(crate) async fn open(url: &str, ctx: &Context) -> Result<Storage> {
     };
     let identity = StoreIdentity::open_or_create(&*store, &expected, ctx).await?;
     let catalog = Arc::new(ObjectCatalog::new(store.clone(), CATALOG_ROOT, ctx)?);
-    let config = ObjectLogConfig { incarnation: identity.log_incarnation, ..ObjectLogConfig::default() };
+    // Where a look costs money, fewer of them.
+    let pace = if url.starts_with("s3:") { ObjectLogConfig::remote() } else { ObjectLogConfig::default() };
+    let config = ObjectLogConfig { incarnation: identity.log_incarnation, ..pace };
     let log = Arc::new(ObjectLog::open(store.clone(), &ObjectPath::new(LOG_ROOT)?, ctx, config)?);
     Ok(Storage { store, catalog, log, identity })
 }
