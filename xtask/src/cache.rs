@@ -2,7 +2,8 @@
 //!
 //! The folder is `NACRE_CACHE`, else `nacre-xtask` in `XDG_CACHE_HOME` or `~/.cache`. A Python environment in it is
 //! made for one list of packages, whose text is kept beside it: when the list changes, it is installed anew. A Go
-//! program is built from a module of one version, and believed only if the module's own checksum is the one pinned.
+//! program is built from a module of one version, and believed only if the module's own checksum is the one pinned. The
+//! jars of a Java program are those that Maven finds for one pom.xml, whose text is kept beside them likewise.
 
 use crate::{Outcome, process};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ const VERSITYGW: &str = "github.com/versity/versitygw";
 const VERSITYGW_VERSION: &str = "v1.8.0";
 /// Go's checksum of the module. Those of what it needs are looked up by Go itself, in its public list.
 const VERSITYGW_SUM: &str = "h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=";
+
+const DYNAMODB_LOCAL: &str = "dynamodb-local";
+const DYNAMODB_LOCAL_POM: &str = include_str!("../dynamodb-local/pom.xml");
 
 /// The cache folder.
 pub(crate) fn folder() -> Outcome<PathBuf> {
@@ -67,6 +71,37 @@ pub(crate) fn versitygw() -> Outcome<PathBuf> {
     } else {
         Err(format!("{} was not built from the module that is pinned", program.display()))
     }
+}
+
+/// The folder with the jars of DynamoDB Local, copied if they are missing or out of date. Maven is needed for it.
+pub(crate) fn dynamodb_local() -> Outcome<PathBuf> {
+    jars(DYNAMODB_LOCAL, DYNAMODB_LOCAL_POM)
+}
+
+/// The jars that `xtask/<name>/pom.xml`, whose text is `pom`, asks for.
+fn jars(name: &str, pom: &str) -> Outcome<PathBuf> {
+    const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+    let home = folder()?.join(name);
+    let stamp = home.join("pom.installed");
+    let jars = home.join("jars");
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == pom) {
+        return Ok(jars);
+    }
+    println!("installing {name} for the tests into {} (once)", home.display());
+    match std::fs::remove_dir_all(&jars) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("{}: {error}", jars.display()));
+        }
+        _ => {}
+    }
+    let file = process::root().join("xtask").join(name).join("pom.xml");
+    let mut mvn = Command::new("mvn");
+    mvn.args(["-q", "-B", "-f"]).arg(file).arg(COPY).arg("-DincludeScope=runtime");
+    mvn.arg(format!("-DoutputDirectory={}", jars.display()));
+    process::run(&mut mvn, Duration::from_secs(900))?;
+    // Written last: an installation that was cut short is repeated, never trusted.
+    std::fs::write(&stamp, pom).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(jars)
 }
 
 /// Whether a Go program was built from the pinned module, as it says itself.

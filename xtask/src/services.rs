@@ -8,6 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+const VERSITYGW: &str = "versitygw";
+const MINISTACK: &str = "ministack";
+const DYNAMODB_LOCAL: &str = "dynamodb-local";
+
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(60);
 
@@ -16,6 +20,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) struct Services {
     versitygw: Option<PathBuf>,
     ministack: Option<PathBuf>,
+    dynamodb_local: Option<PathBuf>,
 }
 
 impl Services {
@@ -27,6 +32,7 @@ impl Services {
         Self {
             versitygw: told("versitygw", cache::versitygw()),
             ministack: told("ministack", cache::ministack()),
+            dynamodb_local: told("DynamoDB Local", cache::dynamodb_local()),
         }
     }
 
@@ -38,8 +44,9 @@ impl Services {
             return running;
         };
         let wanted = [
-            self.versitygw.as_ref().map(|program| ("versitygw", versitygw(program, &folder))),
-            self.ministack.as_ref().map(|program| ("ministack", ministack(program, &folder))),
+            self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, &folder))),
+            self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, &folder))),
+            self.dynamodb_local.as_ref().map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, &folder))),
         ];
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
@@ -79,9 +86,22 @@ fn ministack(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
     command
         .current_dir(folder)
         .env("BIND_HOST", "127.0.0.1")
-        .env("SERVICES", "s3")
+        .env("SERVICES", "s3,dynamodb")
         .env("GATEWAY_PORT", port.to_string())
         .env("LOG_LEVEL", "WARNING");
+    Ok((command, port))
+}
+
+/// In memory: what it holds goes with it.
+fn dynamodb_local(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+    let port = free_port()?;
+    let mut command = Command::new("java");
+    command
+        .current_dir(folder)
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(format!("{}/*", jars.display()))
+        .arg("software.amazon.dynamodb.services.local.main.ServerRunner")
+        .args(["-inMemory", "-disableTelemetry", "-port", &port.to_string()]);
     Ok((command, port))
 }
 
@@ -103,9 +123,19 @@ pub(crate) struct Running {
 impl Running {
     /// `name=url` of the S3 servers, with spaces between.
     pub(crate) fn s3_endpoints(&self) -> Option<String> {
+        self.endpoints(&[VERSITYGW, MINISTACK])
+    }
+
+    /// Likewise of those of DynamoDB.
+    pub(crate) fn dynamodb_endpoints(&self) -> Option<String> {
+        self.endpoints(&[DYNAMODB_LOCAL, MINISTACK])
+    }
+
+    fn endpoints(&self, names: &[&str]) -> Option<String> {
         let list: Vec<String> = self
             .servers
             .iter()
+            .filter(|server| names.contains(&server.name))
             .map(|server| format!("{}=http://127.0.0.1:{}", server.name, server.port))
             .collect();
         (!list.is_empty()).then(|| list.join(" "))

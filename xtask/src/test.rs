@@ -139,6 +139,9 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     if let Some(endpoints) = running.s3_endpoints() {
         command.env("NACRE_TEST_S3_ENDPOINT", endpoints);
     }
+    if let Some(endpoints) = running.dynamodb_endpoints() {
+        command.env("NACRE_TEST_DYNAMODB_ENDPOINT", endpoints);
+    }
     run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
 }
 

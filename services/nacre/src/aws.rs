@@ -1,10 +1,10 @@
-//! How an S3 store is reached: from the variables and files that every tool for AWS reads, under their names.
+//! How an S3 store and a DynamoDB catalog are reached: from the variables and files that every tool for AWS reads, under their names.
 //!
 //! | what | from, first found |
 //! |---|---|
 //! | keys | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`; the profile's; `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`; the ECS task's or EKS pod's; the machine's role |
 //! | region | `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's |
-//! | endpoint | `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile's `endpoint_url` |
+//! | endpoint | `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `endpoint_url` |
 //! | bucket in the path | `AWS_S3_FORCE_PATH_STYLE`, else with an endpoint |
 //! | plain http | `AWS_ALLOW_HTTP` |
 //!
@@ -12,7 +12,8 @@
 //! in `AWS_CONFIG_FILE` or `~/.aws/config`. Its keys are read once, at the start. A profile that gets its keys from a
 //! login, another role or a program is told how to hand them over: to play those parts is the AWS tool's work.
 
-use nacre_store::{S3Credentials, S3Settings};
+use nacre_catalog::DynamoSettings;
+use nacre_store::{AwsCredentials, S3Settings};
 use nacre_types::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,24 @@ pub(crate) fn settings_for(url: &str) -> Result<S3Settings> {
     if !url.starts_with("s3:") {
         return Ok(S3Settings::default());
     }
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let file = |path: &Path| std::fs::read_to_string(path).ok();
     Surroundings { variable: &variable, file: &file }.settings()
+}
+
+/// The settings of catalogs in DynamoDB.
+///
+/// # Errors
+/// `Invalid` (`store-settings`) naming what does not fit.
+#[cfg_attr(not(feature = "dynamodb"), allow(dead_code, reason = "nobody asks without that feature"))]
+pub(crate) fn dynamo_settings() -> Result<DynamoSettings> {
+    Surroundings { variable: &variable, file: &file }.dynamo()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn file(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
 }
 
 /// What is around the program.
@@ -45,16 +61,35 @@ fn wrong(what: impl Into<String>) -> Error {
 impl Surroundings<'_> {
     fn settings(&self) -> Result<S3Settings> {
         let profile = self.profile()?;
-        let first = |names: &[&str], key: &str| {
-            names.iter().find_map(|name| (self.variable)(name)).or_else(|| profile.get(key).cloned())
-        };
         Ok(S3Settings {
             credentials: self.credentials(&profile)?,
-            region: first(&["AWS_REGION", "AWS_DEFAULT_REGION"], "region"),
-            endpoint: first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"], "endpoint_url"),
+            region: self.region(&profile),
+            endpoint: self.endpoint(&profile, "AWS_ENDPOINT_URL_S3"),
             path_style: self.flag("AWS_S3_FORCE_PATH_STYLE")?,
             allow_http: self.flag("AWS_ALLOW_HTTP")?.unwrap_or(false),
         })
+    }
+
+    fn dynamo(&self) -> Result<DynamoSettings> {
+        let profile = self.profile()?;
+        Ok(DynamoSettings {
+            credentials: self.credentials(&profile)?,
+            region: self.region(&profile),
+            endpoint: self.endpoint(&profile, "AWS_ENDPOINT_URL_DYNAMODB"),
+            allow_http: self.flag("AWS_ALLOW_HTTP")?.unwrap_or(false),
+        })
+    }
+
+    fn region(&self, profile: &Profile) -> Option<String> {
+        self.first(profile, &["AWS_REGION", "AWS_DEFAULT_REGION"], "region")
+    }
+
+    fn endpoint(&self, profile: &Profile, own: &str) -> Option<String> {
+        self.first(profile, &[own, "AWS_ENDPOINT_URL"], "endpoint_url")
+    }
+
+    fn first(&self, profile: &Profile, names: &[&str], key: &str) -> Option<String> {
+        names.iter().find_map(|name| (self.variable)(name)).or_else(|| profile.get(key).cloned())
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>> {
@@ -66,12 +101,12 @@ impl Surroundings<'_> {
         }
     }
 
-    fn credentials(&self, profile: &Profile) -> Result<S3Credentials> {
+    fn credentials(&self, profile: &Profile) -> Result<AwsCredentials> {
         let variable = |name: &str| (self.variable)(name);
         match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
             (Some(access_key), Some(secret_key)) => {
                 let session_token = variable("AWS_SESSION_TOKEN");
-                return Ok(S3Credentials::Keys { access_key, secret_key, session_token });
+                return Ok(AwsCredentials::Keys { access_key, secret_key, session_token });
             }
             (None, None) => {}
             _ => {
@@ -84,7 +119,7 @@ impl Surroundings<'_> {
         match (of_profile("aws_access_key_id"), of_profile("aws_secret_access_key")) {
             (Some(access_key), Some(secret_key)) => {
                 let session_token = of_profile("aws_session_token");
-                return Ok(S3Credentials::Keys { access_key, secret_key, session_token });
+                return Ok(AwsCredentials::Keys { access_key, secret_key, session_token });
             }
             _ if ["sso_session", "sso_start_url", "role_arn", "credential_process"]
                 .iter()
@@ -103,25 +138,25 @@ impl Surroundings<'_> {
         {
             let session_name = variable("AWS_ROLE_SESSION_NAME");
             let sts_endpoint = variable("AWS_ENDPOINT_URL_STS");
-            return Ok(S3Credentials::WebIdentity { token_file, role_arn, session_name, sts_endpoint });
+            return Ok(AwsCredentials::WebIdentity { token_file, role_arn, session_name, sts_endpoint });
         }
         if let Some(relative_uri) = variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
-            return Ok(S3Credentials::Task { relative_uri });
+            return Ok(AwsCredentials::Task { relative_uri });
         }
         if let (Some(uri), Some(token_file)) = (
             variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
             variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
         ) {
-            return Ok(S3Credentials::Pod { uri, token_file });
+            return Ok(AwsCredentials::Pod { uri, token_file });
         }
         if self.flag("AWS_EC2_METADATA_DISABLED")? == Some(true) {
             return Err(wrong(
-                "no keys for the S3 store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+                "no keys for AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             ));
         }
         Ok(match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-            Some(url) => S3Credentials::MachineAt(url),
-            None => S3Credentials::Machine,
+            Some(url) => AwsCredentials::MachineAt(url),
+            None => AwsCredentials::Machine,
         })
     }
 
@@ -192,8 +227,8 @@ mod tests {
         Surroundings { variable: &variable, file: &file }.settings()
     }
 
-    fn keys(id: &str) -> S3Credentials {
-        S3Credentials::Keys { access_key: id.into(), secret_key: "s".into(), session_token: None }
+    fn keys(id: &str) -> AwsCredentials {
+        AwsCredentials::Keys { access_key: id.into(), secret_key: "s".into(), session_token: None }
     }
 
     const HOME: (&str, &str) = ("HOME", "/h");
@@ -231,6 +266,29 @@ mod tests {
     }
 
     #[test]
+    fn dynamodb_has_an_endpoint_of_its_own_and_shares_the_rest() {
+        let dynamo = |variables: &[(&str, &str)]| {
+            let find = |name: &str| {
+                variables.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned())
+            };
+            Surroundings { variable: &find, file: &|_| None }.dynamo().unwrap()
+        };
+        let mut variables = vec![
+            ("AWS_ACCESS_KEY_ID", "v"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_REGION", "us-west-2"),
+            ("AWS_ENDPOINT_URL_S3", "http://s3"),
+        ];
+        let found = dynamo(&variables);
+        assert_eq!((found.credentials, found.region.as_deref()), (keys("v"), Some("us-west-2")));
+        assert_eq!(found.endpoint, None);
+        variables.push(("AWS_ENDPOINT_URL", "http://all"));
+        assert_eq!(dynamo(&variables).endpoint.as_deref(), Some("http://all"));
+        variables.push(("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamo"));
+        assert_eq!(dynamo(&variables).endpoint.as_deref(), Some("http://dynamo"));
+    }
+
+    #[test]
     fn a_profile_has_keys_region_and_endpoint() {
         let found = settings(&[HOME], &[CREDENTIALS, CONFIG]).unwrap();
         assert_eq!((found.credentials, found.region.as_deref()), (keys("d"), Some("eu-west-1")));
@@ -241,11 +299,11 @@ mod tests {
 
     #[test]
     fn roles_are_asked_for_where_there_are_no_keys() {
-        assert_eq!(settings(&[], &[]).unwrap().credentials, S3Credentials::Machine);
+        assert_eq!(settings(&[], &[]).unwrap().credentials, AwsCredentials::Machine);
         let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "arn:x")];
-        assert!(matches!(settings(&web, &[]).unwrap().credentials, S3Credentials::WebIdentity { .. }));
+        assert!(matches!(settings(&web, &[]).unwrap().credentials, AwsCredentials::WebIdentity { .. }));
         let task = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")];
-        assert!(matches!(settings(&task, &[]).unwrap().credentials, S3Credentials::Task { .. }));
+        assert!(matches!(settings(&task, &[]).unwrap().credentials, AwsCredentials::Task { .. }));
     }
 
     #[test]

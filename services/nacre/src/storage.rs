@@ -29,7 +29,7 @@ pub(crate) struct StorageSettings {
     #[arg(long, value_name = "URL", env = "NACRE_STORE")]
     pub(crate) store: Option<String>,
 
-    /// The catalog: without it the store (dynamodb://table comes later)
+    /// The catalog: dynamodb://table (made if it is missing; keys, region and endpoint come from the usual AWS_ variables and profiles); without it the store
     #[arg(long, value_name = "URL", env = "NACRE_CATALOG")]
     pub(crate) catalog: Option<String>,
 
@@ -51,34 +51,49 @@ impl StorageSettings {
         Some(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
     }
 
+    /// The catalog's URL, where it is not the store.
+    pub(crate) fn catalog_url(&self) -> Option<&str> {
+        self.catalog.as_deref().filter(|url| *url != self.store_url())
+    }
+
     /// Whether catalog and log are ones that this program has.
     ///
     /// # Errors
     /// `Invalid` (`catalog-url`, `log-url`).
     pub(crate) fn check(&self) -> Result<()> {
-        for (name, url, code, later) in [
-            ("catalog", &self.catalog, "catalog-url", "dynamodb://"),
-            ("log", &self.log, "log-url", "kafka://"),
-        ] {
-            match url {
-                None => {}
-                Some(url) if *url == self.store_url() => {}
-                Some(url) if url.starts_with(later) => {
-                    return Err(Error::invalid(format!(
-                        "{name}: {later} comes later; leave {name} out, and it lies in the store"
-                    ))
-                    .with_code(code));
-                }
-                Some(_) => {
-                    return Err(Error::invalid(format!(
-                        "{name}: expected nothing (it lies in the store), or {later}.."
-                    ))
-                    .with_code(code));
-                }
-            }
+        if let Some(url) = self.catalog_url() {
+            check_catalog(url)?;
         }
-        Ok(())
+        match &self.log {
+            None => Ok(()),
+            Some(url) if *url == self.store_url() => Ok(()),
+            Some(url) if url.starts_with("kafka://") => {
+                Err(Error::invalid("log: kafka:// comes later; leave log out, and it lies in the store")
+                    .with_code("log-url"))
+            }
+            Some(_) => Err(Error::invalid("log: expected nothing (it lies in the store), or kafka://..")
+                .with_code("log-url")),
+        }
     }
+}
+
+fn check_catalog(url: &str) -> Result<()> {
+    if !url.starts_with("dynamodb:") {
+        return Err(Error::invalid("catalog: expected nothing (it lies in the store), or dynamodb://table")
+            .with_code("catalog-url"));
+    }
+    check_dynamodb(url)
+}
+
+#[cfg(feature = "dynamodb")]
+fn check_dynamodb(url: &str) -> Result<()> {
+    nacre_catalog::DynamoCatalog::is_named_by(url, "").map(drop)
+}
+
+#[cfg(not(feature = "dynamodb"))]
+fn check_dynamodb(_: &str) -> Result<()> {
+    Err(Error::invalid("catalog: this program was built without the feature dynamodb")
+        .with_code("catalog-url"))
 }
 
 /// An open store with its catalog and log.
@@ -89,27 +104,67 @@ pub(crate) struct Storage {
     pub(crate) identity: StoreIdentity,
 }
 
-/// Opens everything, and refuses a store that breaks its promises or belongs to another catalog or log.
+/// Opens everything, and refuses a store that breaks its promises or belongs to another catalog or log. `catalog` is
+/// the catalog's URL, where it is not the store.
 ///
 /// # Errors
-/// What is wrong with the URLs, the store, or its identity.
-pub(crate) async fn open(url: &str, ctx: &Context) -> Result<Storage> {
+/// What is wrong with the URLs, the store, the catalog, or the store's identity.
+pub(crate) async fn open(url: &str, catalog: Option<&str>, ctx: &Context) -> Result<Storage> {
     // Counted below everything that asks it: the engine, the catalog and the log.
     let store = nacre_store::open(url, &aws::settings_for(url)?, ctx)?;
     let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(store));
     nacre_store::probe(&store, ctx).await?;
-    let expected = Expected {
-        catalog: IN_THE_STORE.to_owned(),
-        log: IN_THE_STORE.to_owned(),
-        format_level: FORMAT_LEVEL,
+    let (catalog, identity) = match catalog {
+        None => {
+            let identity = StoreIdentity::open_or_create(&*store, &expected(IN_THE_STORE), ctx).await?;
+            let catalog = ObjectCatalog::new(store.clone(), CATALOG_ROOT, ctx)?;
+            (Arc::new(catalog) as Arc<dyn Catalog>, identity)
+        }
+        Some(catalog) => in_dynamodb(&store, catalog, ctx).await?,
     };
-    let identity = StoreIdentity::open_or_create(&*store, &expected, ctx).await?;
-    let catalog = Arc::new(ObjectCatalog::new(store.clone(), CATALOG_ROOT, ctx)?);
     // Where a look costs money, fewer of them.
     let pace = if url.starts_with("s3:") { ObjectLogConfig::remote() } else { ObjectLogConfig::default() };
     let config = ObjectLogConfig { incarnation: identity.log_incarnation, ..pace };
     let log = Arc::new(ObjectLog::open(store.clone(), &ObjectPath::new(LOG_ROOT)?, ctx, config)?);
     Ok(Storage { store, catalog, log, identity })
+}
+
+fn expected(catalog: &str) -> Expected {
+    Expected { catalog: catalog.to_owned(), log: IN_THE_STORE.to_owned(), format_level: FORMAT_LEVEL }
+}
+
+/// The catalog first, since the store's identity names it; then the catalog is told whose it is.
+#[cfg(feature = "dynamodb")]
+async fn in_dynamodb(
+    store: &Arc<dyn ObjectStore>,
+    url: &str,
+    ctx: &Context,
+) -> Result<(Arc<dyn Catalog>, StoreIdentity)> {
+    use nacre_catalog::DynamoCatalog;
+    let known = StoreIdentity::read(&**store).await?;
+    // A store of another catalog is refused before a table is made for it,
+    if let Some(identity) = &known
+        && !DynamoCatalog::is_named_by(url, &identity.catalog)?
+    {
+        identity.check(&expected(url))?;
+    }
+    let catalog =
+        DynamoCatalog::open(url, &aws::dynamo_settings()?, store.clone(), CATALOG_ROOT, ctx).await?;
+    // and a new store before it is named as that of another store's catalog.
+    catalog.check_claim(known.map(|identity| identity.store_id)).await?;
+    let identity = StoreIdentity::open_or_create(&**store, &expected(&catalog.identity()), ctx).await?;
+    catalog.claim(identity.store_id).await?;
+    Ok((Arc::new(catalog), identity))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn in_dynamodb(
+    _: &Arc<dyn ObjectStore>,
+    url: &str,
+    _: &Context,
+) -> Result<(Arc<dyn Catalog>, StoreIdentity)> {
+    check_catalog(url)?;
+    Err(Error::internal("no catalog behind this URL"))
 }
 
 #[cfg(test)]
@@ -134,11 +189,23 @@ mod tests {
     }
 
     #[test]
-    fn catalog_and_log_lie_in_the_store_for_now() {
+    fn the_log_lies_in_the_store_for_now() {
         assert!(settings(None, None).check().is_ok());
         assert!(settings(Some("file:./x"), Some("file:./x")).check().is_ok());
         for log in ["kafka://h:1/t", "file:./other", "x"] {
             assert_eq!(settings(None, Some(log)).check().unwrap_err().code(), "log-url", "{log}");
         }
+    }
+
+    #[test]
+    fn the_catalog_lies_in_the_store_or_in_dynamodb() {
+        let with = |catalog: &str| StorageSettings { catalog: Some(catalog.into()), ..settings(None, None) };
+        assert_eq!(with("file:./d").catalog_url(), None);
+        assert!(with("file:./d").check().is_ok());
+        for catalog in ["x", "file:./other", "dynamodb://a/b", "dynamodb://"] {
+            assert_eq!(with(catalog).check().unwrap_err().code(), "catalog-url", "{catalog}");
+        }
+        assert_eq!(with("dynamodb://nacre").catalog_url(), Some("dynamodb://nacre"));
+        assert_eq!(with("dynamodb://nacre").check().is_ok(), cfg!(feature = "dynamodb"));
     }
 }

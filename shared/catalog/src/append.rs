@@ -6,7 +6,7 @@
 //! any more; if neither, the repeat itself may settle it. Looking for the commit id and not finding it says nothing, and
 //! an appender that moved on to the next sequence after such a look would commit twice.
 
-use crate::{Append, Catalog, EncodedEdit};
+use crate::{Append, Catalog, EDITS_GONE, EncodedEdit};
 use nacre_runtime::{Backoff, Context};
 use nacre_types::{ErrorKind, Result, Seq, TableId};
 use std::time::Duration;
@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Dropping the future is a crash: whatever was sent may land.
 ///
 /// # Errors
-/// As [`Catalog::append`], and only when no attempt is in doubt: the edit is certainly not there and will not come.
+/// As [`Catalog::append`], and only when no attempt is in doubt: the edit is certainly not there and will not come. But
+/// `Unknown` ([`EDITS_GONE`]) as soon as it is told: no further attempt will tell more, and none can have an effect.
 pub async fn append_until_known(
     catalog: &dyn Catalog,
     ctx: &Context,
@@ -43,6 +44,7 @@ pub async fn append_until_known(
                 None
             }
             Ok(Ok(known)) => return Ok(known),
+            Ok(Err(error)) if error.code() == EDITS_GONE => return Err(error),
             Ok(Err(error)) => {
                 in_doubt |= error.kind() == ErrorKind::Unknown;
                 Some(error)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nacre_types::{CommitId, Result, Seq, TableId};
+use nacre_types::{CommitId, Error, Result, Seq, TableId};
 use std::fmt;
 
 /// An edit as the catalog keeps it: what it says is the manifest's affair.
@@ -29,6 +29,11 @@ pub enum Append {
     /// It may be there, or may still come. Put the same bytes at the same sequence again; clean nothing up.
     Unknown,
 }
+
+/// The code of an edit that was covered by a snapshot and is gone. A reader (`Conflict`) starts from the snapshot that
+/// the head names. An appender (`Unknown`) will never learn what became of its edit, unless the manifest there tells; but
+/// nothing of it is under way any more, so it may go on from there. It deletes nothing.
+pub const EDITS_GONE: &str = "edits-gone";
 
 /// Where opening a table begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,13 +78,15 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`: this attempt had no effect and will have none (an earlier one with the same edit may). `Invalid`
     /// (`append-beyond-end`) where the log does not reach `expected`. Corrupt bytes at that sequence are `Corrupt`.
+    /// `Unknown` ([`EDITS_GONE`]) where the log has passed that sequence and does not hold its edit any more.
     async fn append(&self, table: TableId, expected: Seq, edit: &EncodedEdit) -> Result<Append>;
 
     /// The edits after `after`, in order, without gaps, at most `limit`. Fewer than `limit` = the log's end was seen
     /// after this call began; an empty answer = the log stands at `after`.
     ///
     /// # Errors
-    /// `Corrupt` (`edit-corrupt`, `table-log-forked`); `Unavailable`.
+    /// `Corrupt` (`edit-corrupt`, `edit-missing`, `table-log-forked`, `table-log-behind`); `Unavailable`; `Conflict`
+    /// ([`EDITS_GONE`]) where one of them was covered by a snapshot and is gone.
     async fn read(&self, table: TableId, after: Seq, limit: usize) -> Result<Vec<(Seq, EncodedEdit)>>;
 
     /// Where opening the table begins. May lag.
@@ -107,4 +114,19 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`: certainly had no effect. `Invalid` (`record-name`).
     async fn put_record(&self, name: &str, expected: Option<&RecordTag>, bytes: Bytes) -> Result<RecordPut>;
+}
+
+/// Whether `name` has the form of a record's.
+///
+/// # Errors
+/// `Invalid` (`record-name`).
+pub(crate) fn check_record_name(name: &str) -> Result<()> {
+    let fits = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    };
+    if name.split('/').all(fits) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("record name {name:?}: expected [a-z0-9_-]+ between slashes"))
+        .with_code("record-name"))
 }

@@ -5,6 +5,9 @@
 
 mod append;
 mod catalog;
+#[cfg(feature = "dynamodb")]
+mod dynamo;
+mod dynamo_settings;
 mod envelope;
 pub mod heartbeat;
 pub mod lease;
@@ -14,5 +17,8 @@ mod still;
 pub mod testing;
 
 pub use append::append_until_known;
-pub use catalog::{Append, Catalog, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef};
+pub use catalog::{Append, Catalog, EDITS_GONE, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef};
+#[cfg(feature = "dynamodb")]
+pub use dynamo::DynamoCatalog;
+pub use dynamo_settings::DynamoSettings;
 pub use object::ObjectCatalog;

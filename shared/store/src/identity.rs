@@ -126,7 +126,23 @@ impl StoreIdentity {
         Err(Error::unavailable(format!("the store's identity cannot be read: {why}")))
     }
 
-    fn check(&self, expected: &Expected) -> Result<()> {
+    /// The identity that `store` has; `None` = no process started on it yet.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Unavailable`.
+    pub async fn read(store: &dyn ObjectStore) -> Result<Option<Self>> {
+        match store.get(&ObjectPath::new(NAME)?, GetOptions::default()).await {
+            Ok(object) => Self::decode(&object.bytes).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.context("reading the store's identity")),
+        }
+    }
+
+    /// Refuses a process that is configured otherwise.
+    ///
+    /// # Errors
+    /// As [`StoreIdentity::open_or_create`].
+    pub fn check(&self, expected: &Expected) -> Result<()> {
         if self.format_level > expected.format_level {
             return Err(Error::invalid(format!(
                 "the store has format level {}, this program knows {}; run a newer program",

@@ -5,6 +5,9 @@
 //! may rely on stands on the methods of [`ObjectStore`] and is checked by one conformance suite (`testing`, behind the
 //! feature of that name) against every implementation.
 
+#[cfg(feature = "aws")]
+mod aws;
+mod aws_credentials;
 pub mod frame;
 mod identity;
 mod local;
@@ -20,6 +23,9 @@ mod s3_settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(feature = "aws")]
+pub use aws::{AwsAnswer, AwsLost, AwsService};
+pub use aws_credentials::AwsCredentials;
 pub use identity::{Expected, StoreIdentity};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
@@ -30,4 +36,4 @@ pub use path::ObjectPath;
 pub use probe::probe;
 #[cfg(feature = "s3")]
 pub use s3::S3Store;
-pub use s3_settings::{S3Credentials, S3Settings};
+pub use s3_settings::S3Settings;

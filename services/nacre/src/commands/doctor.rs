@@ -51,6 +51,10 @@ pub(crate) async fn run(arguments: &Arguments, said: &Said, out: &Out) -> Result
     let mut findings = vec![configuration(settings, said)];
     findings.push(server(said).await);
     findings.extend(store(settings.storage()).await);
+    #[cfg(feature = "dynamodb")]
+    if let Some(url) = settings.storage().catalog_url() {
+        findings.push(catalog(url).await);
+    }
     findings.push(open_files());
     let wrong = findings.iter().filter(|finding| finding.verdict == "wrong").count();
     out.result(&findings, |findings| {
@@ -117,6 +121,20 @@ async fn store(settings: &StorageSettings) -> Vec<Finding> {
         findings.push(free_space(&folder));
     }
     findings
+}
+
+/// Looking must not make a table.
+#[cfg(feature = "dynamodb")]
+async fn catalog(url: &str) -> Finding {
+    let looked = match aws::dynamo_settings() {
+        Ok(settings) => nacre_catalog::DynamoCatalog::look(url, &settings, &Context::system()).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok(true) => Finding::good("catalog", format!("{url} is there and has the form that is needed")),
+        Ok(false) => Finding::good("catalog", format!("{url} is not there yet; nacre serve makes it")),
+        Err(error) => Finding::wrong("catalog", format!("{url}: {}", error.detail())),
+    }
 }
 
 fn clock(skew_micros: i64) -> Finding {

@@ -68,7 +68,7 @@ async fn status(settings: &StorageSettings) -> Result<Status> {
         return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
     }
     let ctx = Context::system();
-    let storage = storage::open(&url, &ctx).await?;
+    let storage = storage::open(&url, settings.catalog_url(), &ctx).await?;
     let mut partitions = Vec::new();
     for number in 0..storage.log.partitions() {
         let partition = PartitionId(number);

@@ -4,6 +4,8 @@
 mod bad_files;
 mod check;
 mod command_line;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod full_disk;
 mod harness;
 mod kill;

@@ -3,7 +3,7 @@
 
 use crate::harness::{Server, done, nacre, sample, sample_value};
 use nacre_runtime::Context;
-use nacre_store::{S3Credentials, S3Settings, S3Store};
+use nacre_store::{AwsCredentials, S3Settings, S3Store};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn servers() -> Vec<(String, String)> {
 /// A new place in a bucket, which is made if it is missing.
 fn place(endpoint: &str, bucket: &str) -> String {
     let settings = S3Settings {
-        credentials: S3Credentials::Keys {
+        credentials: AwsCredentials::Keys {
             access_key: "test".into(),
             secret_key: "testtest".into(),
             session_token: None,

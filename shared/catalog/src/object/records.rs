@@ -1,11 +1,12 @@
 //! Records of the object-store catalog; the head of the module above argues them.
 
 use super::ObjectCatalog;
+use crate::catalog::check_record_name;
 use crate::envelope::{decode_record, encode_record};
 use crate::{RecordPut, RecordTag};
 use bytes::Bytes;
 use nacre_store::{GetOptions, ObjectPath, ObjectTag, PutMode, PutOutcome};
-use nacre_types::{Error, ErrorKind, Result};
+use nacre_types::{ErrorKind, Result};
 
 impl RecordTag {
     fn of(tag: ObjectTag) -> Self {
@@ -25,15 +26,7 @@ impl RecordTag {
 
 impl ObjectCatalog {
     fn record_path(&self, name: &str) -> Result<ObjectPath> {
-        let fits = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
-        };
-        if !name.split('/').all(fits) {
-            return Err(Error::invalid(format!(
-                "record name {name:?}: expected [a-z0-9_-]+ between slashes"
-            ))
-            .with_code("record-name"));
-        }
+        check_record_name(name)?;
         self.root.join(&format!("records/{name}.record"))
     }
 

@@ -1,5 +1,14 @@
 //! Conformance of every catalog in good and bad weather, and many appenders.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout
+)]
+
+#[cfg(feature = "dynamodb")]
+mod services;
 
 use nacre_catalog::testing::{appenders, conformance};
 use nacre_catalog::{Catalog, ObjectCatalog};

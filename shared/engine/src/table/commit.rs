@@ -13,12 +13,16 @@
 //! is kept. Nothing else is appended to this table by this process before the same bytes, put again at the same
 //! sequence, are known to have won or lost. A process that dies here leaves everything; the edit is or is not in the
 //! log, and either is a whole state.
+//!
+//! **Gone.** A catalog may let edits go that a snapshot covers. Who slept for so long that the next edit is one of them
+//! starts from the snapshot, as if the table were opened anew. An append that was in doubt then stays unknown to its
+//! proposers for ever; but the log has passed its sequence, so nothing of it is under way, and others may follow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nacre_catalog::{Append, EncodedEdit, append_until_known};
+use nacre_catalog::{Append, EDITS_GONE, EncodedEdit, append_until_known};
 use nacre_log::{AppendOutcome, EncodedRecord};
 use nacre_manifest::{Change, Edit, Manifest};
 use nacre_runtime::Backoff;
@@ -178,7 +182,14 @@ impl Table {
                         format!("the append of edit {} to table {} was not answered", at.next(), self.id);
                     return reply_all(batch, &Err(Error::unknown(detail).with_code("commit-unknown")));
                 }
-                Err(error) => return reply_all(batch, &Err(error)),
+                Err(error) => {
+                    if error.code() == EDITS_GONE
+                        && let Err(error) = self.read_edits(cursor).await
+                    {
+                        tracing::warn!(table = %self.id, %error, "a table is still behind its snapshot");
+                    }
+                    return reply_all(batch, &Err(error));
+                }
             }
         }
         let error = Error::throttled(format!("table {} has too many writers of edits; try again", self.id));
@@ -250,18 +261,25 @@ impl Table {
     /// Puts an append whose outcome is unknown again until it is known.
     pub(super) async fn settle(self: &Arc<Self>, cursor: &mut Cursor) -> Result<()> {
         let Some((at, encoded)) = cursor.unsettled.clone() else { return Ok(()) };
-        match append_until_known(&*self.shared.catalog, &self.shared.ctx, self.id, at, &encoded, APPEND_LIMIT)
-            .await?
-        {
-            Append::Unknown => Err(Error::unavailable(format!(
+        let outcome =
+            append_until_known(&*self.shared.catalog, &self.shared.ctx, self.id, at, &encoded, APPEND_LIMIT)
+                .await;
+        match outcome {
+            Ok(Append::Unknown) => Err(Error::unavailable(format!(
                 "an earlier append to table {} is still not answered; nothing can be appended before it is",
                 self.id
             ))
             .with_code("commit-unsettled")),
-            Append::Committed(_) | Append::Conflict { .. } => {
+            Ok(Append::Committed(_) | Append::Conflict { .. }) => {
                 cursor.unsettled = None;
                 self.read_edits(cursor).await
             }
+            Err(error) if error.code() == EDITS_GONE => {
+                tracing::warn!(table = %self.id, %error, "what became of an append will not be known");
+                cursor.unsettled = None;
+                self.read_edits(cursor).await
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -270,7 +288,11 @@ impl Table {
         const PAGE: usize = 64;
         loop {
             let at = self.view().manifest.seq();
-            let edits = self.shared.catalog.read(self.id, at, PAGE).await?;
+            let edits = match self.shared.catalog.read(self.id, at, PAGE).await {
+                Ok(edits) => edits,
+                Err(error) if error.code() == EDITS_GONE => return self.start_from_snapshot(cursor).await,
+                Err(error) => return Err(error),
+            };
             let count = edits.len();
             let Some((next, commit_id)) = fold(&self.view().manifest, cursor.commit_id, &edits)? else {
                 return Ok(());
@@ -281,6 +303,24 @@ impl Table {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads the table as an open does, since the edits after what this process has are gone.
+    async fn start_from_snapshot(self: &Arc<Self>, cursor: &mut Cursor) -> Result<()> {
+        let at = self.view().manifest.seq();
+        let opened = super::open::read_table(&self.shared, self.id).await?;
+        let Some(opened) = opened.filter(|opened| opened.manifest.seq() > at) else {
+            return Err(Error::corrupt(format!(
+                "the edits of table {} after {at} are gone, and its snapshot is no newer",
+                self.id
+            )));
+        };
+        tracing::info!(table = %self.id, %at, seq = %opened.manifest.seq(), "went on from a snapshot");
+        // What is in doubt stays in doubt.
+        let unsettled = cursor.unsettled.take();
+        *cursor = Cursor { unsettled, ..opened.cursor };
+        self.publish_manifest(Arc::new(opened.manifest));
+        Ok(())
     }
 
     fn maybe_snapshot(self: &Arc<Self>, cursor: &mut Cursor, manifest: &Arc<Manifest>) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nacre_catalog::SnapshotRef;
+use nacre_catalog::{EDITS_GONE, SnapshotRef};
 use nacre_manifest::Manifest;
 use nacre_store::{GetOptions, ObjectPath, PutMode, PutOutcome};
 use nacre_types::{CommitId, Error, Result, Seq, TableId};
@@ -16,8 +16,21 @@ pub(super) struct Opened {
     pub(super) cursor: Cursor,
 }
 
+/// How often the head is read where the edits after its snapshot go meanwhile: each time it names a newer one.
+const OPENS: usize = 3;
+
 /// Reads a table's state. `None` where its log has no edit: the table was never made.
 pub(super) async fn read_table(shared: &Shared, table: TableId) -> Result<Option<Opened>> {
+    for _ in 1..OPENS {
+        match read_from_head(shared, table).await {
+            Err(error) if error.code() == EDITS_GONE => {}
+            read => return read,
+        }
+    }
+    read_from_head(shared, table).await
+}
+
+async fn read_from_head(shared: &Shared, table: TableId) -> Result<Option<Opened>> {
     const PAGE: usize = 256;
     let head = shared.catalog.head(table).await?;
     let (mut manifest, mut commit_id) = match &head.snapshot {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nacre_cache::CacheConfig;
-use nacre_catalog::ObjectCatalog;
+use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_engine::{
     Built, Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, SegmentSink, Table,
     WriteOptions, WriteRow,
@@ -47,6 +47,16 @@ impl Harness {
 
     async fn in_world(ctx: Context, store: Arc<dyn ObjectStore>, config: NodeConfig) -> Self {
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
+        Self::by_catalog(ctx, store, catalog, config).await
+    }
+
+    /// A process with a catalog of the test's.
+    pub(crate) async fn by_catalog(
+        ctx: Context,
+        store: Arc<dyn ObjectStore>,
+        catalog: Arc<dyn Catalog>,
+        config: NodeConfig,
+    ) -> Self {
         let prefix = ObjectPath::new("log").unwrap();
         let log =
             Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());

@@ -1,6 +1,7 @@
 //! The engine over the real object-store catalog and log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod edits_gone;
 mod harness;
 mod lateness;
 mod power;

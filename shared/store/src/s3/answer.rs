@@ -1,5 +1,6 @@
 //! What S3's answers say: headers, XML, dates.
 
+use crate::aws::http_date_micros;
 use crate::{ObjectMeta, ObjectPath, ObjectTag};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -103,21 +104,6 @@ pub(super) fn bare_etag(text: &str) -> String {
 /// The last microsecond of a moment's second.
 fn second_end(micros: i64) -> i64 {
     micros.div_euclid(SECOND).saturating_mul(SECOND).saturating_add(SECOND_END)
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, in microseconds since the epoch.
-pub(super) fn http_date_micros(text: &str) -> Option<i64> {
-    let (_, rest) = text.split_once(", ")?;
-    let mut words = rest.split(' ');
-    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
-    let (time, zone) = (words.next()?, words.next()?);
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    if zone != "GMT" || words.next().is_some() {
-        return None;
-    }
-    civil::parse_timestamp(&format!("{year}-{month:02}-{day:0>2}T{time}Z"))
 }
 
 /// `2024-01-01T00:00:00.000Z`; what is finer than a second is left out, since heads do not tell it.

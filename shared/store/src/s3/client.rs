@@ -6,13 +6,13 @@ use super::ask::{Ask, Kind, TEXT_AT_MOST};
 use super::body;
 use super::budget::Budget;
 use super::hedge::Hedger;
-use super::http::{Http, Lost};
-use super::keys::Keys;
 use super::lanes::{Lanes, Place};
 use super::refusal::Refusal;
+use crate::aws::http::{Http, Lost};
+use crate::aws::keys::{Asked, Keys};
 use crate::metered::{Counter, Counters};
 use crate::probe::NOT_BY_WAITING;
-use crate::{ObjectPath, S3Credentials, S3Settings};
+use crate::{AwsCredentials, ObjectPath, S3Settings};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -131,9 +131,14 @@ impl Client {
     ) -> Result<Self> {
         let tls = address.origin.starts_with("https:");
         // Roots are read and parsed for some milliseconds; keys that do not change ask nobody.
-        let asks_others = !matches!(settings.credentials, S3Credentials::Keys { .. });
+        let asks_others = !matches!(settings.credentials, AwsCredentials::Keys { .. });
         let http = Http::new(tls, tls || asks_others, tuning.connect)?;
-        let keys = Keys::new(&address, settings, &http)?;
+        let asked = Asked {
+            credentials: &settings.credentials,
+            region: &address.region,
+            allow_http: settings.allow_http,
+        };
+        let keys = Keys::new(&asked, &http)?;
         Ok(Self {
             address,
             counters: Counters::default(),
@@ -214,7 +219,7 @@ impl Client {
 
     async fn read_once(&self, ask: &Ask) -> Result<Whole> {
         // First: nobody holds a place while waiting for keys.
-        let keys = self.keys.get(&self.ctx, self.tuning.wait).await?;
+        let keys = self.keys().await?;
         let place = self.lanes.enter(&ask.lane, ask.way(), self.tuning.wait).await?;
         let answer = match ask.kind {
             Kind::Get => self.hedged(ask, &keys, place).await?,
@@ -260,10 +265,20 @@ impl Client {
     /// # Errors
     /// `Unavailable`: it certainly had no effect. `Unknown`: nobody knows.
     pub(super) async fn write(&self, ask: &Ask) -> Result<Whole> {
-        let keys = self.keys.get(&self.ctx, self.tuning.wait).await?;
+        let keys = self.keys().await?;
         let place = self.lanes.enter(&ask.lane, ask.way(), self.tuning.wait).await?;
         let answer = self.answered(ask, &keys, place).await?;
         Ok(self.whole(ask, answer).await)
+    }
+
+    async fn keys(&self) -> Result<Arc<AwsCredential>> {
+        self.keys.get(&self.ctx, self.tuning.wait).await.map_err(|why| {
+            Error::unavailable(format!(
+                "no keys for the store ({why}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
+                 give this machine a role"
+            ))
+            .with_code("store-credentials")
+        })
     }
 
     async fn answered(&self, ask: &Ask, keys: &Arc<AwsCredential>, place: Place) -> Result<Answer> {

@@ -17,7 +17,7 @@
 //!
 //! **Writes** are sent once ([`client`]). No answer, a 5xx or a 409 is `Unknown`; what never left this process, and
 //! what S3 refused before doing anything, certainly did not happen ([`refusal`] has the table). Nothing between here
-//! and the store repeats a request that a server may have seen: no redirects, no library's repeats ([`http`]). A proxy
+//! and the store repeats a request that a server may have seen: no redirects, no library's repeats ([`crate::aws::http`]). A proxy
 //! that does so is beyond reach, which is why the callers take no `AlreadyExists` for another's until they have read it.
 //!
 //! **Reads** are repeated within a budget, a number of attempts and a deadline. Parts of uploads and copied parts are
@@ -44,8 +44,6 @@ mod budget;
 mod client;
 mod copy;
 mod hedge;
-mod http;
-mod keys;
 mod lanes;
 mod list;
 mod promises;

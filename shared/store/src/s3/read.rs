@@ -1,9 +1,10 @@
 //! Gets, heads and the date.
 
-use super::answer::{Span, Whole, http_date_micros};
+use super::answer::{Span, Whole};
 use super::ask::{Ask, Kind};
 use super::client::Client;
 use super::refusal::Refusal;
+use crate::aws::http_date_micros;
 use crate::memory::{changed, check_range, not_found};
 use crate::{GetOptions, Object, ObjectMeta, ObjectPath, ObjectTag};
 use http::{Method, StatusCode};

@@ -1,13 +1,12 @@
 //! What the store makes of servers that misbehave: answers that get lost, are cut short, or say what they should not.
 
 mod bodies;
-mod fake;
 mod parts;
 
 use super::client::Tuning;
 use super::*;
-use crate::S3Credentials;
-use fake::{Act, Fake};
+use crate::AwsCredentials;
+use crate::testing::server::{Act, Fake};
 use nacre_types::{Applied, ErrorKind};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ fn tuning() -> Tuning {
 
 fn settings(endpoint: String) -> S3Settings {
     S3Settings {
-        credentials: S3Credentials::Keys {
+        credentials: AwsCredentials::Keys {
             access_key: "canary-id".into(),
             secret_key: "canary-secret".into(),
             session_token: Some("canary-token".into()),
@@ -245,7 +244,7 @@ async fn keys_that_no_header_can_hold_are_refused_at_the_start() {
         ("", "s", None),
         ("id", "", None),
     ] {
-        let credentials = S3Credentials::Keys {
+        let credentials = AwsCredentials::Keys {
             access_key: id.into(),
             secret_key: secret.into(),
             session_token: token.map(str::to_owned),
@@ -255,7 +254,7 @@ async fn keys_that_no_header_can_hold_are_refused_at_the_start() {
         assert_eq!(error.code(), "store-settings");
         assert!(error.detail().contains("AWS_SESSION_TOKEN"), "{error}");
     }
-    let role = |endpoint: &str| S3Credentials::WebIdentity {
+    let role = |endpoint: &str| AwsCredentials::WebIdentity {
         token_file: "/t".into(),
         role_arn: "arn".into(),
         session_name: None,

@@ -8,6 +8,7 @@ mod conformance;
 mod faulty;
 mod power_loss;
 mod races;
+pub mod server;
 
 pub use conformance::{Quirks, conformance, conformance_but};
 pub use faulty::{Fault, FaultRates, FaultyStore, Operation};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use nacre_runtime::Context;
 use nacre_store::testing::{FaultRates, FaultyStore, Quirks, conformance_but, races};
 use nacre_store::{
-    GetOptions, Metered, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome, S3Credentials, S3Settings,
+    AwsCredentials, GetOptions, Metered, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome, S3Settings,
     S3Store, probe,
 };
 use nacre_types::ErrorKind;
@@ -43,7 +43,7 @@ fn servers() -> Vec<(String, String)> {
 
 fn settings(endpoint: &str, secret_key: &str) -> S3Settings {
     S3Settings {
-        credentials: S3Credentials::Keys {
+        credentials: AwsCredentials::Keys {
             access_key: "test".into(),
             secret_key: secret_key.into(),
             session_token: None,

@@ -1,7 +1,7 @@
 //! How long and how big answers may be.
 
-use super::fake::{Act, Fake};
 use super::*;
+use crate::testing::server::{Act, Fake};
 
 #[tokio::test]
 async fn what_is_too_long_for_an_answer_is_not_read_to_its_end() {

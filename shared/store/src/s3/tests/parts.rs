@@ -1,7 +1,7 @@
 //! Uploads and copies: what is made of parts.
 
-use super::fake::{Act, Fake, Seen};
 use super::*;
+use crate::testing::server::{Act, Fake, Seen};
 use nacre_types::Error;
 
 /// A server of uploads and copies whose last request is answered by `end`.

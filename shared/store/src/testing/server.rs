@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
-pub(super) enum Act {
+pub enum Act {
     /// Answer it.
     Answer(Answer),
     /// Read it and close the connection.
@@ -19,8 +19,9 @@ pub(super) enum Act {
     Silence,
 }
 
+/// How a request is answered; made by [`Act::answer`] and what follows it.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub struct Answer {
     after: Duration,
     status: u16,
     headers: Vec<(String, String)>,
@@ -34,7 +35,8 @@ pub(super) struct Answer {
 }
 
 impl Act {
-    pub(super) fn answer(status: u16, body: &[u8]) -> Self {
+    /// An answer, at once and whole.
+    pub fn answer(status: u16, body: &[u8]) -> Self {
         Self::Answer(Answer {
             after: Duration::ZERO,
             status,
@@ -46,28 +48,36 @@ impl Act {
         })
     }
 
-    pub(super) fn with(mut self, more: &[(&str, &str)]) -> Self {
+    /// With these headers too.
+    #[must_use]
+    pub fn with(mut self, more: &[(&str, &str)]) -> Self {
         if let Self::Answer(answer) = &mut self {
             answer.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         }
         self
     }
 
-    pub(super) fn slow(mut self, time: Duration) -> Self {
+    /// After so long.
+    #[must_use]
+    pub fn slow(mut self, time: Duration) -> Self {
         if let Self::Answer(answer) = &mut self {
             answer.after = time;
         }
         self
     }
 
-    pub(super) fn cut(mut self, bytes: usize) -> Self {
+    /// With so many bytes of its body, and then the connection's end.
+    #[must_use]
+    pub fn cut(mut self, bytes: usize) -> Self {
         if let Self::Answer(answer) = &mut self {
             answer.sent = bytes;
         }
         self
     }
 
-    pub(super) fn unmeasured(mut self) -> Self {
+    /// Without the length of its body, which ends with the connection.
+    #[must_use]
+    pub fn unmeasured(mut self) -> Self {
         if let Self::Answer(answer) = &mut self {
             answer.is_measured = false;
         }
@@ -75,7 +85,8 @@ impl Act {
     }
 
     /// Sends the head and so many bytes at once, and the rest after `time`. Several add up.
-    pub(super) fn pausing(mut self, bytes: usize, time: Duration) -> Self {
+    #[must_use]
+    pub fn pausing(mut self, bytes: usize, time: Duration) -> Self {
         if let Self::Answer(answer) = &mut self {
             answer.pauses.push((bytes, time));
         }
@@ -85,21 +96,24 @@ impl Act {
 
 /// A request that came.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) target: String,
+pub struct Seen {
+    /// `GET`, `POST` and so on.
+    pub method: String,
+    /// Path and query, as they were encoded.
+    pub target: String,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    /// The whole body.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
     /// Empty if there is none.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
     }
 
     /// A value of the query, as it was encoded.
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    pub fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
     }
@@ -107,14 +121,16 @@ impl Seen {
 
 type Rule = dyn Fn(&Seen, usize) -> Act + Send + Sync;
 
-pub(super) struct Fake {
+/// A server on a free port of this machine, for as long as the test's runtime.
+#[derive(Debug)]
+pub struct Fake {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Fake {
     /// Answers the request of each number, from 0, as `rule` says.
-    pub(super) async fn new(rule: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static) -> Self {
+    pub async fn new(rule: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -129,18 +145,19 @@ impl Fake {
         Self { address, seen }
     }
 
-    pub(super) async fn always(act: Act) -> Self {
+    /// Answers every request alike.
+    pub async fn always(act: Act) -> Self {
         Self::new(move |_, _| act.clone()).await
     }
 
     /// Nobody listens there any more.
-    pub(super) async fn gone() -> Self {
+    pub async fn gone() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap(), seen: Arc::default() }
     }
 
     /// Takes connections and never says a word.
-    pub(super) async fn mute() -> Self {
+    pub async fn mute() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Tasks::new().spawn("fake", async move {
@@ -152,11 +169,13 @@ impl Fake {
         Self { address, seen: Arc::default() }
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    /// `http://host:port`.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    /// The requests that came, in their order.
+    pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
     }
 }
@@ -190,17 +209,20 @@ impl Answer {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).await.ok()?;
         if method == "HEAD" {
-            return Some(());
+            return stream.write_all(head.as_bytes()).await.ok();
         }
-        let mut done = 0;
+        // With the first of the body, at once: the second of two writes would wait for the first one's acknowledgement.
+        let (mut bytes, mut done) = (head.into_bytes(), 0);
         for (until, time) in &self.pauses {
-            stream.write_all(&self.body[done..*until]).await.ok()?;
+            bytes.extend_from_slice(&self.body[done..*until]);
+            stream.write_all(&bytes).await.ok()?;
             tokio::time::sleep(*time).await;
+            bytes.clear();
             done = *until;
         }
-        stream.write_all(&self.body[done..self.sent]).await.ok()?;
+        bytes.extend_from_slice(&self.body[done..self.sent]);
+        stream.write_all(&bytes).await.ok()?;
         (self.is_measured && self.sent == self.body.len()).then_some(())
     }
 }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower_service::Service;
 
-/// S3 closes connections that were idle for some 20 s. A write that meets a connection just then has an unknown
+/// S3 closes connections that were idle for some 20 s, others later. A write that meets a connection just then has an unknown
 /// outcome, so ours go earlier.
 const IDLE: Duration = Duration::from_secs(12);
 const IDLE_AT_MOST: usize = 128;
@@ -30,7 +30,7 @@ const METADATA: Duration = Duration::from_secs(5);
 /// (The pool sends a request again that found its connection closed before the first byte was written: nobody saw
 /// that one.)
 #[derive(Clone, Debug)]
-pub(super) struct Http(Client<Hurried, Full<Bytes>>);
+pub(crate) struct Http(Client<Hurried, Full<Bytes>>);
 
 type Wire = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -62,7 +62,7 @@ impl Service<Uri> for Hurried {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// There was no connection: nothing left this process.
     NotSent(String),
     /// It was sent, in part or whole.
@@ -75,14 +75,14 @@ impl Http {
     ///
     /// # Errors
     /// `Unavailable` if `tls` is wanted and this machine has no root certificates.
-    pub(super) fn new(tls: bool, roots: bool, connect: Duration) -> Result<Self> {
+    pub(crate) fn new(tls: bool, roots: bool, connect: Duration) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let find = || HttpsConnectorBuilder::new().with_provider_and_native_roots(provider.clone());
         let builder = match roots.then(find) {
             Some(Ok(builder)) => builder,
             Some(Err(error)) if tls => {
                 return Err(Error::unavailable(format!(
-                    "no root certificates to check an https store by ({error}): install ca-certificates, or name a \
+                    "no root certificates to check an https server by ({error}): install ca-certificates, or name a \
                      file of them in SSL_CERT_FILE"
                 ))
                 .with_code("store-certificates"));
@@ -107,7 +107,7 @@ impl Http {
     }
 
     /// Sends a request once; the answer's body is still to come.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Lost> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Lost> {
         self.0.request(request).await.map_err(|error| {
             let text = innermost(&error);
             if error.is_connect() { Lost::NotSent(text) } else { Lost::Unanswered(text) }
@@ -123,7 +123,7 @@ fn trusting_nobody(provider: Arc<rustls::crypto::CryptoProvider>) -> Result<rust
 }
 
 /// The cause that says most, without the layers around it.
-pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -4,9 +4,8 @@
 //! silent for a minute must not stop a process whose keys are still good: those that the provider gave out last are
 //! used a while longer.
 
-use super::address::Address;
 use super::http::{Http, innermost};
-use crate::{S3Credentials, S3Settings};
+use crate::AwsCredentials;
 use nacre_runtime::Context;
 use nacre_types::{Error, Result};
 use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
@@ -23,7 +22,15 @@ const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How much of a provider's own words is told.
 const WHY_CHARS: usize = 300;
 
-pub(super) struct Keys {
+/// Which keys are wanted.
+pub(crate) struct Asked<'a> {
+    pub(crate) credentials: &'a AwsCredentials,
+    pub(crate) region: &'a str,
+    /// Whether roles may be asked for where others could listen.
+    pub(crate) allow_http: bool,
+}
+
+pub(crate) struct Keys {
     provider: AwsCredentialProvider,
     /// The path of the task's credentials, which is a secret itself and stands in a provider's errors.
     secret_path: Option<String>,
@@ -41,12 +48,12 @@ struct State {
 impl Keys {
     /// # Errors
     /// `Invalid` (`store-settings`).
-    pub(super) fn new(address: &Address, settings: &S3Settings, http: &Http) -> Result<Self> {
-        let secret_path = match &settings.credentials {
-            S3Credentials::Task { relative_uri } => Some(relative_uri.clone()),
+    pub(crate) fn new(asked: &Asked<'_>, http: &Http) -> Result<Self> {
+        let secret_path = match asked.credentials {
+            AwsCredentials::Task { relative_uri } => Some(relative_uri.clone()),
             _ => None,
         };
-        Ok(Self::of(provider(address, settings, http)?, secret_path))
+        Ok(Self::of(provider(asked, http)?, secret_path))
     }
 
     fn of(provider: AwsCredentialProvider, secret_path: Option<String>) -> Self {
@@ -56,8 +63,8 @@ impl Keys {
     /// The keys to sign with now; waits for them at most `limit`.
     ///
     /// # Errors
-    /// `Unavailable` (`store-credentials`).
-    pub(super) async fn get(&self, ctx: &Context, limit: Duration) -> Result<Arc<AwsCredential>> {
+    /// Why there are none.
+    pub(crate) async fn get(&self, ctx: &Context, limit: Duration) -> Result<Arc<AwsCredential>, String> {
         let now = ctx.clock.monotonic();
         let (to_go_on_with, failed) = {
             let state = self.state.lock();
@@ -82,15 +89,11 @@ impl Keys {
         match to_go_on_with {
             Some(keys) => {
                 if failed.is_none() {
-                    tracing::warn!(why, "no new keys for the store; going on with the old ones");
+                    tracing::warn!(why, "no new keys for AWS; going on with the old ones");
                 }
                 Ok(keys)
             }
-            None => Err(Error::unavailable(format!(
-                "no keys for the store ({why}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
-                 give this machine a role"
-            ))
-            .with_code("store-credentials")),
+            None => Err(why),
         }
     }
 
@@ -109,31 +112,32 @@ fn is_one_word(key: &str) -> bool {
 }
 
 /// Where keys come from. object_store's builder knows the providers; the client that it builds beside is not used.
-fn provider(address: &Address, settings: &S3Settings, http: &Http) -> Result<AwsCredentialProvider> {
+fn provider(asked: &Asked<'_>, http: &Http) -> Result<AwsCredentialProvider> {
     use object_store::aws::AmazonS3ConfigKey as Name;
     let wrong = |what: String| Error::invalid(what).with_code("store-settings");
     let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(&address.bucket)
-        .with_region(&address.region)
+        // Wanted by the builder; no key depends on it.
+        .with_bucket_name("bucket")
+        .with_region(asked.region)
         .with_http_connector(http.clone());
     let mut set = |name: Name, value: Option<&String>| {
         if let Some(value) = value {
             builder = std::mem::take(&mut builder).with_config(name, value);
         }
     };
-    match &settings.credentials {
-        S3Credentials::Machine => {}
-        S3Credentials::MachineAt(url) => {
+    match asked.credentials {
+        AwsCredentials::Machine => {}
+        AwsCredentials::MachineAt(url) => {
             set(Name::MetadataEndpoint, Some(&url.trim_end_matches('/').to_owned()));
         }
-        S3Credentials::Keys { access_key, secret_key, session_token } => {
+        AwsCredentials::Keys { access_key, secret_key, session_token } => {
             if ![Some(access_key), Some(secret_key), session_token.as_ref()]
                 .into_iter()
                 .flatten()
                 .all(|key| is_one_word(key))
             {
                 return Err(wrong(
-                    "a key of the S3 store is empty or holds a space or a line break; look at AWS_ACCESS_KEY_ID, \
+                    "a key is empty or holds a space or a line break; look at AWS_ACCESS_KEY_ID, \
                      AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or at the profile that they come from"
                         .to_owned(),
                 ));
@@ -142,10 +146,10 @@ fn provider(address: &Address, settings: &S3Settings, http: &Http) -> Result<Aws
             set(Name::SecretAccessKey, Some(secret_key));
             set(Name::Token, session_token.as_ref());
         }
-        S3Credentials::WebIdentity { token_file, role_arn, session_name, sts_endpoint } => {
+        AwsCredentials::WebIdentity { token_file, role_arn, session_name, sts_endpoint } => {
             if let Some(endpoint) = sts_endpoint
                 && !endpoint.starts_with("https://")
-                && !settings.allow_http
+                && !asked.allow_http
             {
                 return Err(wrong(
                     "the endpoint that gives roles is not https, and the token that it gets would be there for \
@@ -153,7 +157,7 @@ fn provider(address: &Address, settings: &S3Settings, http: &Http) -> Result<Aws
                         .to_owned(),
                 ));
             }
-            let region = &address.region;
+            let region = asked.region;
             let in_china =
                 region.starts_with("cn-").then(|| format!("https://sts.{region}.amazonaws.com.cn"));
             set(Name::WebIdentityTokenFile, Some(token_file));
@@ -161,16 +165,15 @@ fn provider(address: &Address, settings: &S3Settings, http: &Http) -> Result<Aws
             set(Name::RoleSessionName, session_name.as_ref());
             set(Name::StsEndpoint, sts_endpoint.as_ref().or(in_china.as_ref()));
         }
-        S3Credentials::Task { relative_uri } => {
+        AwsCredentials::Task { relative_uri } => {
             set(Name::ContainerCredentialsRelativeUri, Some(relative_uri))
         }
-        S3Credentials::Pod { uri, token_file } => {
+        AwsCredentials::Pod { uri, token_file } => {
             set(Name::ContainerCredentialsFullUri, Some(uri));
             set(Name::ContainerAuthorizationTokenFile, Some(token_file));
         }
     }
-    let built =
-        builder.build().map_err(|error| wrong(format!("the settings of the store's keys: {error}")))?;
+    let built = builder.build().map_err(|error| wrong(format!("the settings of AWS's keys: {error}")))?;
     Ok(built.credentials().clone())
 }
 
@@ -229,7 +232,7 @@ mod tests {
         }
         assert_eq!(source.asked.load(Ordering::Relaxed), 3, "and it is not asked for every request");
         clock.advance(Duration::from_secs(100));
-        assert_eq!(keys.get(&ctx, LIMIT).await.unwrap_err().code(), "store-credentials");
+        assert!(keys.get(&ctx, LIMIT).await.is_err());
         *source.says.lock() = Some(Ok("new"));
         assert_eq!(keys.get(&ctx, LIMIT).await.unwrap().key_id, "new", "at once when it is back");
     }
@@ -245,9 +248,8 @@ mod tests {
             Some(Ok("")),
         ] {
             *source.says.lock() = says;
-            let error = keys.get(&ctx, LIMIT).await.unwrap_err();
-            assert_eq!(error.code(), "store-credentials");
-            assert!(!error.detail().contains("canary") && !error.detail().contains('\n'), "{error}");
+            let why = keys.get(&ctx, LIMIT).await.unwrap_err();
+            assert!(!why.is_empty() && !why.contains("canary") && !why.contains('\n'), "{why}");
         }
     }
 }

@@ -1,0 +1,114 @@
+//! The server with its catalog in DynamoDB, over a store on this machine. `NACRE_TEST_DYNAMODB_ENDPOINT` names the servers
+//! to try, as in nacre-catalog's own tests.
+
+use crate::harness::{Done, Server, done, nacre};
+use nacre_runtime::Context;
+use std::path::Path;
+use std::process::Command;
+
+/// The servers of DynamoDB's protocol that run; says so where there are none.
+fn servers() -> Vec<(String, String)> {
+    let Ok(list) = std::env::var("NACRE_TEST_DYNAMODB_ENDPOINT") else {
+        println!(
+            "NOTICE: skipped, NACRE_TEST_DYNAMODB_ENDPOINT is not set (servers of DynamoDB's protocol, as \
+             name=http://host:port; cargo xtask test starts some)"
+        );
+        return Vec::new();
+    };
+    let pair = |server: &str| {
+        let (name, url) = server.split_once('=').expect("name=url");
+        (name.to_owned(), url.to_owned())
+    };
+    list.split_whitespace().map(pair).collect()
+}
+
+fn new_url() -> String {
+    format!("dynamodb://nacre-test-{:016x}", Context::system().ids.random_u64())
+}
+
+/// The program with the variables of a DynamoDB, and with none of the caller's own.
+fn over(folder: &Path, endpoint: &str) -> Command {
+    let mut command = nacre(folder);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("HOME", folder)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "canary")
+        .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+        .env("AWS_ALLOW_HTTP", "true");
+    command
+}
+
+/// A start that is refused.
+fn refused(folder: &Path, endpoint: &str, words: &[&str]) -> Done {
+    let mut command = over(folder, endpoint);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(words);
+    done(&mut command)
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
+    for (name, endpoint) in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = new_url();
+        let start = || Server::start_by(over(folder.path(), &endpoint), folder.path(), &["--catalog", &url]);
+        let server = start();
+        server.ask(&["table", "create", "t"]).well();
+        for n in 0..20 {
+            server.ask(&["put", "t", &format!("k{n}"), &format!("v{n}")]).well();
+        }
+        // A flush comes every second.
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        server.ask(&["put", "t", "late", "in the log alone"]).well();
+        server.kill();
+        let server = start();
+        for n in 0..20 {
+            assert_eq!(server.ask(&["get", "t", &format!("k{n}")]).well(), format!("v{n}"), "{name}");
+        }
+        assert_eq!(server.ask(&["get", "t", "late"]).well(), "in the log alone", "{name}");
+        server.ask(&["put", "t", "k0", "after"]).well();
+        assert_eq!(server.stop(), 0, "{name}");
+        let server = start();
+        assert_eq!(server.ask(&["get", "t", "k0"]).well(), "after", "{name}");
+        assert_eq!(server.stop(), 0, "{name}");
+        let catalog = folder.path().join("data/catalog");
+        let below: Vec<_> =
+            std::fs::read_dir(&catalog).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(below, ["dynamodb"], "{name}: the catalog is not in the store, but for copies of edits");
+    }
+}
+
+#[test]
+fn a_store_stays_with_its_catalog_and_a_catalog_with_its_store() {
+    for (name, endpoint) in servers() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (url, second) = (new_url(), new_url());
+        let server = Server::start_by(over(folder.path(), &endpoint), folder.path(), &["--catalog", &url]);
+        assert_eq!(server.stop(), 0, "{name}");
+        for words in [&["--data", "data", "--catalog", &second][..], &["--data", "data"][..]] {
+            let said = refused(folder.path(), &endpoint, words).badly(2);
+            assert!(said.contains("belongs with the catalog") && said.contains(&url), "{name}: {said}");
+        }
+        let said = refused(other.path(), &endpoint, &["--data", "data", "--catalog", &url]).badly(2);
+        assert!(said.contains("one table serves one store"), "{name}: {said}");
+        // What was refused left no mark on the store: it may have another catalog, or none.
+        let server = Server::start(other.path(), &[]);
+        assert_eq!(server.stop(), 0, "{name}");
+        let said = refused(other.path(), &endpoint, &["--data", "data", "--catalog", &second]).badly(2);
+        assert!(said.contains("belongs with the catalog \"store\""), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_use_its_catalog_says_why_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = refused(folder.path(), "http://127.0.0.1:9", &["--catalog", "dynamodb://nacre"]).badly(1);
+    assert!(said.contains("no connection to http://127.0.0.1:9"), "{said}");
+    assert!(said.contains("AWS_ENDPOINT_URL_DYNAMODB") && !said.contains("canary"), "{said}");
+    let said = refused(folder.path(), "http://127.0.0.1:9", &["--catalog", "dynamodb://a/b"]).badly(2);
+    assert!(said.contains("expected dynamodb://table"), "{said}");
+}
