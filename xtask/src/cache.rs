@@ -35,6 +35,8 @@ const VERSITYGW_SUM: &str = "h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=";
 
 const DYNAMODB_LOCAL: &str = "dynamodb-local";
 const DYNAMODB_LOCAL_POM: &str = include_str!("../dynamodb-local/pom.xml");
+const KAFKA: &str = "kafka";
+const KAFKA_POM: &str = include_str!("../kafka/pom.xml");
 
 /// The cache folder.
 pub(crate) fn folder() -> Outcome<PathBuf> {
@@ -76,6 +78,11 @@ pub(crate) fn versitygw() -> Outcome<PathBuf> {
 /// The folder with the jars of DynamoDB Local, copied if they are missing or out of date. Maven is needed for it.
 pub(crate) fn dynamodb_local() -> Outcome<PathBuf> {
     jars(DYNAMODB_LOCAL, DYNAMODB_LOCAL_POM)
+}
+
+/// Likewise those of Kafka.
+pub(crate) fn kafka() -> Outcome<PathBuf> {
+    jars(KAFKA, KAFKA_POM)
 }
 
 /// The jars that `xtask/<name>/pom.xml`, whose text is `pom`, asks for.

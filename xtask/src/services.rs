@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 const VERSITYGW: &str = "versitygw";
 const MINISTACK: &str = "ministack";
+const KAFKA: &str = "Kafka";
 const DYNAMODB_LOCAL: &str = "dynamodb-local";
 
 /// How long a server may take until it listens.
@@ -21,6 +22,8 @@ pub(crate) struct Services {
     versitygw: Option<PathBuf>,
     ministack: Option<PathBuf>,
     dynamodb_local: Option<PathBuf>,
+    /// The folder of its jars.
+    kafka: Option<PathBuf>,
 }
 
 impl Services {
@@ -33,7 +36,13 @@ impl Services {
             versitygw: told("versitygw", cache::versitygw()),
             ministack: told("ministack", cache::ministack()),
             dynamodb_local: told("DynamoDB Local", cache::dynamodb_local()),
+            kafka: told("Kafka", cache::kafka()),
         }
+    }
+
+    /// The folder of Kafka's jars, for tests that start brokers of their own.
+    pub(crate) fn kafka_jars(&self) -> Option<&Path> {
+        self.kafka.as_deref()
     }
 
     /// Starts them.
@@ -47,6 +56,7 @@ impl Services {
             self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, &folder))),
             self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, &folder))),
             self.dynamodb_local.as_ref().map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, &folder))),
+            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, &folder))),
         ];
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
@@ -105,6 +115,53 @@ fn dynamodb_local(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
     Ok((command, port))
 }
 
+/// A broker that is its own controller, on a folder that is made ready for it.
+fn kafka(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+    let (port, control) = (free_port()?, free_port()?);
+    let settings = format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{control}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+",
+        folder.join("kafka").display()
+    );
+    let file = folder.join("kafka.properties");
+    std::fs::write(&file, settings).map_err(|error| format!("{}: {error}", file.display()))?;
+    let java = |class: &str| {
+        let mut command = Command::new("java");
+        command
+            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(format!("{}/*", jars.display()))
+            .arg(class);
+        command
+    };
+    let format = java("kafka.tools.StorageTool")
+        .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+        .arg(&file)
+        .output()
+        .map_err(|error| format!("java: {error}"))?;
+    if !format.status.success() {
+        return Err(format!("its folder cannot be made ready: {}", String::from_utf8_lossy(&format.stderr)));
+    }
+    let mut command = java("kafka.Kafka");
+    command.arg(&file);
+    Ok((command, port))
+}
+
 /// A port that nobody listens at now.
 fn free_port() -> Outcome<u16> {
     TcpListener::bind("127.0.0.1:0")
@@ -139,6 +196,12 @@ impl Running {
             .map(|server| format!("{}=http://127.0.0.1:{}", server.name, server.port))
             .collect();
         (!list.is_empty()).then(|| list.join(" "))
+    }
+
+    /// `host:port` of the broker.
+    pub(crate) fn kafka_address(&self) -> Option<String> {
+        let broker = self.servers.iter().find(|server| server.name == KAFKA)?;
+        Some(format!("127.0.0.1:{}", broker.port))
     }
 }
 

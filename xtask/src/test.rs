@@ -126,13 +126,25 @@ fn one(counts: &mut Counts, outcome: Outcome) -> Outcome {
 }
 
 fn clippy() -> Outcome {
-    let words =
-        ["clippy", "--locked", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    let features = checks::features()?;
+    let words = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        features.as_str(),
+        "--",
+        "-D",
+        "warnings",
+    ];
     run(&mut cargo(&words), 20 * MINUTE)
 }
 
 fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome {
-    let mut command = cargo(&["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
+    let features = checks::features()?;
+    let mut command =
+        cargo(&["test", "--locked", "--workspace", "--features", features.as_str(), "--no-fail-fast"]);
     command.env("NACRE_PYTHON", python);
     // Stopped when they are dropped, however the tests end.
     let running = services.start();
@@ -141,6 +153,12 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     }
     if let Some(endpoints) = running.dynamodb_endpoints() {
         command.env("NACRE_TEST_DYNAMODB_ENDPOINT", endpoints);
+    }
+    if let Some(address) = running.kafka_address() {
+        command.env("NACRE_TEST_KAFKA", address);
+    }
+    if let Some(jars) = services.kafka_jars() {
+        command.env("NACRE_TEST_KAFKA_HOME", jars);
     }
     run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
 }
@@ -162,7 +180,9 @@ fn add_result(line: &str, counts: &mut Counts) {
 }
 
 fn docs() -> Outcome {
-    let mut command = cargo(&["doc", "--locked", "--workspace", "--all-features", "--no-deps"]);
+    let features = checks::features()?;
+    let mut command =
+        cargo(&["doc", "--locked", "--workspace", "--features", features.as_str(), "--no-deps"]);
     run(command.env("RUSTDOCFLAGS", "-D warnings"), 15 * MINUTE)
 }
 

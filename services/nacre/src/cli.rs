@@ -2,7 +2,7 @@
 
 use crate::commands::{
     check, completions, config, delete, doctor, explain, get, later, load, loads, log, namespace, put, scan,
-    serve, table, versions,
+    serve, table, topic, versions,
 };
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Snapshot(later::Arguments),
     /// The Parquet files of a table (comes later)
     Files(later::Arguments),
-    /// The log's topic on Kafka (comes later)
-    Topic(later::Arguments),
+    /// The log's topic on Kafka
+    #[command(subcommand)]
+    Topic(topic::Command),
 }

@@ -4,6 +4,7 @@
 mod aws;
 mod cli;
 mod commands;
+mod kafka;
 mod output;
 mod settings;
 mod storage;

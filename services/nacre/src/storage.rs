@@ -1,6 +1,13 @@
 //! Store, catalog and log from settings: what `serve`, `log` and `doctor` open alike.
 
+mod dynamodb;
+mod topic;
+
+use self::topic::Topic;
+#[cfg(feature = "kafka")]
+pub(crate) use self::topic::{look, name_of_topic};
 use crate::aws;
+use crate::kafka::{self, KafkaSettings};
 use clap::Args;
 use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_log::{Log, ObjectLog, ObjectLogConfig};
@@ -33,9 +40,12 @@ pub(crate) struct StorageSettings {
     #[arg(long, value_name = "URL", env = "NACRE_CATALOG")]
     pub(crate) catalog: Option<String>,
 
-    /// The log: without it the store (kafka://brokers/topic comes later)
+    /// The log: without it the store, else kafka://host:port,host:port/topic
     #[arg(long, value_name = "URL", env = "NACRE_LOG")]
     pub(crate) log: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) kafka: KafkaSettings,
 }
 
 impl StorageSettings {
@@ -56,44 +66,29 @@ impl StorageSettings {
         self.catalog.as_deref().filter(|url| *url != self.store_url())
     }
 
+    /// The log's URL, where it lies on Kafka.
+    pub(crate) fn kafka_url(&self) -> Option<&str> {
+        self.log.as_deref().filter(|url| kafka::is_kafka(url))
+    }
+
     /// Whether catalog and log are ones that this program has.
     ///
     /// # Errors
-    /// `Invalid` (`catalog-url`, `log-url`).
+    /// `Invalid` (`catalog-url`, `log-url`, `log-config`, `log-not-built`).
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(url) = self.catalog_url() {
-            check_catalog(url)?;
+            dynamodb::check(url)?;
         }
         match &self.log {
             None => Ok(()),
             Some(url) if *url == self.store_url() => Ok(()),
-            Some(url) if url.starts_with("kafka://") => {
-                Err(Error::invalid("log: kafka:// comes later; leave log out, and it lies in the store")
-                    .with_code("log-url"))
-            }
-            Some(_) => Err(Error::invalid("log: expected nothing (it lies in the store), or kafka://..")
-                .with_code("log-url")),
+            Some(url) if kafka::is_kafka(url) => self.kafka.check(url),
+            Some(_) => Err(Error::invalid(
+                "log: expected nothing (it lies in the store), or kafka://host:port/topic",
+            )
+            .with_code("log-url")),
         }
     }
-}
-
-fn check_catalog(url: &str) -> Result<()> {
-    if !url.starts_with("dynamodb:") {
-        return Err(Error::invalid("catalog: expected nothing (it lies in the store), or dynamodb://table")
-            .with_code("catalog-url"));
-    }
-    check_dynamodb(url)
-}
-
-#[cfg(feature = "dynamodb")]
-fn check_dynamodb(url: &str) -> Result<()> {
-    nacre_catalog::DynamoCatalog::is_named_by(url, "").map(drop)
-}
-
-#[cfg(not(feature = "dynamodb"))]
-fn check_dynamodb(_: &str) -> Result<()> {
-    Err(Error::invalid("catalog: this program was built without the feature dynamodb")
-        .with_code("catalog-url"))
 }
 
 /// An open store with its catalog and log.
@@ -104,24 +99,34 @@ pub(crate) struct Storage {
     pub(crate) identity: StoreIdentity,
 }
 
-/// Opens everything, and refuses a store that breaks its promises or belongs to another catalog or log. `catalog` is
-/// the catalog's URL, where it is not the store.
+/// Opens everything, and refuses a store that breaks its promises or belongs to another catalog or log.
 ///
 /// # Errors
-/// What is wrong with the URLs, the store, the catalog, or the store's identity.
-pub(crate) async fn open(url: &str, catalog: Option<&str>, ctx: &Context) -> Result<Storage> {
+/// What is wrong with the URLs, the store, the catalog, the log, or the store's identity.
+pub(crate) async fn open(settings: &StorageSettings, url: &str, ctx: &Context) -> Result<Storage> {
     // Counted below everything that asks it: the engine, the catalog and the log.
     let store = nacre_store::open(url, &aws::settings_for(url)?, ctx)?;
     let store: Arc<dyn ObjectStore> = Arc::new(Metered::new(store));
     nacre_store::probe(&store, ctx).await?;
-    let (catalog, identity) = match catalog {
+    // The topic is judged before the store's identity may name it, and the catalog is made.
+    let topic = match settings.kafka_url() {
+        None => None,
+        Some(log_url) => Some(Topic::describe(settings, log_url, ctx).await?),
+    };
+    let log = topic.as_ref().map_or_else(|| IN_THE_STORE.to_owned(), Topic::name);
+    let (catalog, identity) = match settings.catalog_url() {
         None => {
-            let identity = StoreIdentity::open_or_create(&*store, &expected(IN_THE_STORE), ctx).await?;
+            let expected = expected(IN_THE_STORE, &log);
+            let identity = StoreIdentity::open_or_create(&*store, &expected, ctx).await?;
             let catalog = ObjectCatalog::new(store.clone(), CATALOG_ROOT, ctx)?;
             (Arc::new(catalog) as Arc<dyn Catalog>, identity)
         }
-        Some(catalog) => in_dynamodb(&store, catalog, ctx).await?,
+        Some(catalog) => dynamodb::open(&store, catalog, &log, ctx).await?,
     };
+    if let Some(topic) = topic {
+        let log = topic.open(catalog.clone(), &identity, ctx).await?;
+        return Ok(Storage { store, catalog, log, identity });
+    }
     // Where a look costs money, fewer of them.
     let pace = if url.starts_with("s3:") { ObjectLogConfig::remote() } else { ObjectLogConfig::default() };
     let config = ObjectLogConfig { incarnation: identity.log_incarnation, ..pace };
@@ -129,42 +134,8 @@ pub(crate) async fn open(url: &str, catalog: Option<&str>, ctx: &Context) -> Res
     Ok(Storage { store, catalog, log, identity })
 }
 
-fn expected(catalog: &str) -> Expected {
-    Expected { catalog: catalog.to_owned(), log: IN_THE_STORE.to_owned(), format_level: FORMAT_LEVEL }
-}
-
-/// The catalog first, since the store's identity names it; then the catalog is told whose it is.
-#[cfg(feature = "dynamodb")]
-async fn in_dynamodb(
-    store: &Arc<dyn ObjectStore>,
-    url: &str,
-    ctx: &Context,
-) -> Result<(Arc<dyn Catalog>, StoreIdentity)> {
-    use nacre_catalog::DynamoCatalog;
-    let known = StoreIdentity::read(&**store).await?;
-    // A store of another catalog is refused before a table is made for it,
-    if let Some(identity) = &known
-        && !DynamoCatalog::is_named_by(url, &identity.catalog)?
-    {
-        identity.check(&expected(url))?;
-    }
-    let catalog =
-        DynamoCatalog::open(url, &aws::dynamo_settings()?, store.clone(), CATALOG_ROOT, ctx).await?;
-    // and a new store before it is named as that of another store's catalog.
-    catalog.check_claim(known.map(|identity| identity.store_id)).await?;
-    let identity = StoreIdentity::open_or_create(&**store, &expected(&catalog.identity()), ctx).await?;
-    catalog.claim(identity.store_id).await?;
-    Ok((Arc::new(catalog), identity))
-}
-
-#[cfg(not(feature = "dynamodb"))]
-async fn in_dynamodb(
-    _: &Arc<dyn ObjectStore>,
-    url: &str,
-    _: &Context,
-) -> Result<(Arc<dyn Catalog>, StoreIdentity)> {
-    check_catalog(url)?;
-    Err(Error::internal("no catalog behind this URL"))
+fn expected(catalog: &str, log: &str) -> Expected {
+    Expected { catalog: catalog.to_owned(), log: log.to_owned(), format_level: FORMAT_LEVEL }
 }
 
 #[cfg(test)]
@@ -172,12 +143,15 @@ mod tests {
     use super::*;
 
     fn settings(store: Option<&str>, log: Option<&str>) -> StorageSettings {
-        StorageSettings {
-            data: "./d".into(),
-            store: store.map(str::to_owned),
-            catalog: None,
-            log: log.map(str::to_owned),
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            storage: StorageSettings,
         }
+        let said = |name: &str, value: Option<&str>| value.map(|value| format!("--{name}={value}"));
+        let words =
+            [Some("x".to_owned()), Some("--data=./d".to_owned()), said("store", store), said("log", log)];
+        <Line as clap::Parser>::try_parse_from(words.into_iter().flatten()).unwrap().storage
     }
 
     #[test]
@@ -189,10 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn the_log_lies_in_the_store_for_now() {
+    fn a_log_lies_in_the_store_or_on_kafka() {
         assert!(settings(None, None).check().is_ok());
         assert!(settings(Some("file:./x"), Some("file:./x")).check().is_ok());
-        for log in ["kafka://h:1/t", "file:./other", "x"] {
+        assert_eq!(settings(None, Some("kafka://h:1/t")).check().is_ok(), cfg!(feature = "kafka"));
+        for log in ["file:./other", "x"] {
             assert_eq!(settings(None, Some(log)).check().unwrap_err().code(), "log-url", "{log}");
         }
     }

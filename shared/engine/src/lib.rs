@@ -39,4 +39,5 @@ pub use output::{Built, SegmentSink};
 pub use presence::{Duty, PresenceConfig};
 pub use segment_rows::SegmentRows;
 pub use table::Table;
+pub use tail::flushed_through_record;
 pub use token::SessionToken;

@@ -1,12 +1,14 @@
 //! The log: the durable, ordered stream of writes that have no segment yet.
 //!
-//! [`Log`] is the trait, [`ObjectLog`] its implementation over an object store by put-if-absent. Records are
-//! built by [`RecordBuilder`] and read as [`Stamped`] records by a [`Tail`]; [`FlushedThrough`] says where every reader
-//! starts.
+//! [`Log`] is the trait. [`ObjectLog`] implements it over an object store by put-if-absent, and, with the feature `kafka`,
+//! `kafka::KafkaLog` over a topic. Records are built by [`RecordBuilder`] and read as [`Stamped`] records by a [`Tail`];
+//! [`FlushedThrough`] says where every reader starts.
 
 mod boundary;
 mod chunk;
 mod codec;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod log;
 mod object;
 mod position;

@@ -33,7 +33,8 @@ pub struct Appended {
 pub struct Stamped {
     /// Its offset.
     pub offset: Offset,
-    /// When it was appended by the log's time, microseconds since the epoch; never falls from record to record.
+    /// When it was appended by the log's time, microseconds since the epoch. Over an object store it never falls from
+    /// record to record; on Kafka it may, when a partition's leader changes, by what two brokers' clocks differ.
     pub append_time: i64,
     /// The version of its rows that brought none: `max(append_time, clock + 1)`. The clock becomes that version if the
     /// record holds such a row, and stays otherwise; every reader computes the same.
@@ -116,6 +117,16 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     async fn end(&self, partition: PartitionId) -> Result<LogPosition>;
+
+    /// At or after the end of everything that any process was acknowledged before this was called: what a strong read
+    /// reaches. [`Log::end`] where one answer of the store proves that; else it may append a marker, which all share who
+    /// wait for one.
+    ///
+    /// # Errors
+    /// As [`Log::end`].
+    async fn strong_end(&self, partition: PartitionId) -> Result<LogPosition> {
+        self.end(partition).await
+    }
 
     /// Forgets what lies before `through`, which must be a position that this log gave out and that a committed
     /// `flushed_through` names. May be repeated and may be done by several processes at once.

@@ -16,7 +16,8 @@ pub struct LogPosition {
     pub offset: Offset,
     /// The last version that the log gave before it: what the versions after it are computed from.
     pub clock: i64,
-    /// Number of the chunk that holds, or will hold, the record at `offset`. On Kafka 0.
+    /// Number of the chunk that holds, or will hold, the record at `offset`. On Kafka, which has no
+    /// chunks, always the first.
     pub chunk: u64,
 }
 

@@ -25,6 +25,30 @@ fn metadata() -> Outcome<Value> {
     serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))
 }
 
+/// Features that the checks do not build: OpenSSL, which librdkafka wants for TLS, takes as long as everything else.
+const LEFT_OUT: &[&str] = &["kafka-tls"];
+
+/// Every feature of every crate of the workspace but those, as cargo's `--features` takes them.
+pub(crate) fn features() -> Outcome<String> {
+    let words = ["metadata", "--format-version", "1", "--no-deps", "--locked"];
+    let text = process::output(&mut process::cargo(&words))?;
+    let metadata: Value = serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))?;
+    Ok(features_of(&metadata).join(","))
+}
+
+fn features_of(metadata: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        for feature in package["features"].as_object().into_iter().flat_map(|features| features.keys()) {
+            if !LEFT_OUT.contains(&feature.as_str()) {
+                all.push(format!("{name}/{feature}"));
+            }
+        }
+    }
+    all
+}
+
 /// The files of the repository: tracked, or new and not ignored.
 fn repository_files() -> Outcome<Vec<String>> {
     let mut git = std::process::Command::new("git");
@@ -43,4 +67,19 @@ fn judge(looked_at: u64, findings: &[String], counts: &mut Counts) -> Outcome {
     let failed = findings.len() as u64;
     *counts = Counts { passed: looked_at.saturating_sub(failed).max(u64::from(failed == 0)), failed };
     if failed == 0 { Ok(()) } else { Err(format!("{failed} findings")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_is_named_but_those_left_out() {
+        let metadata = serde_json::json!({"packages": [
+            {"name": "a", "features": {"default": ["x"], "x": []}},
+            {"name": "b", "features": {"kafka": [], "kafka-tls": ["kafka"]}},
+            {"name": "c", "features": {}},
+        ]});
+        assert_eq!(features_of(&metadata), ["a/default", "a/x", "b/kafka"]);
+    }
 }

@@ -55,6 +55,10 @@ pub(crate) async fn run(arguments: &Arguments, said: &Said, out: &Out) -> Result
     if let Some(url) = settings.storage().catalog_url() {
         findings.push(catalog(url).await);
     }
+    #[cfg(feature = "kafka")]
+    if let Some(url) = settings.storage().kafka_url() {
+        findings.push(log(settings.storage(), url).await);
+    }
     findings.push(open_files());
     let wrong = findings.iter().filter(|finding| finding.verdict == "wrong").count();
     out.result(&findings, |findings| {
@@ -134,6 +138,14 @@ async fn catalog(url: &str) -> Finding {
         Ok(true) => Finding::good("catalog", format!("{url} is there and has the form that is needed")),
         Ok(false) => Finding::good("catalog", format!("{url} is not there yet; nacre serve makes it")),
         Err(error) => Finding::wrong("catalog", format!("{url}: {}", error.detail())),
+    }
+}
+
+#[cfg(feature = "kafka")]
+async fn log(settings: &StorageSettings, url: &str) -> Finding {
+    match crate::kafka::describe(&settings.kafka, url, &Context::system()).await {
+        Ok((_, facts)) => Finding::good("log", format!("topic {} is as the log must have it", facts.name)),
+        Err(error) => Finding::wrong("log", error.detail()),
     }
 }
 

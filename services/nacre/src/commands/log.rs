@@ -8,12 +8,16 @@ use nacre_runtime::Context;
 use nacre_types::{Error, PartitionId, Result};
 use serde::Serialize;
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Where each partition of a store's log ends; asks the store, not a server
+    /// Where each partition of a store's log begins and ends, and on Kafka whether the topic is as it must be; asks store
+    /// and brokers, not a server
     Status {
         #[command(flatten)]
-        storage: StorageSettings,
+        storage: Box<StorageSettings>,
     },
     /// Go on after the log was lost or replaced (comes later)
     Resume(later::Arguments),
@@ -41,6 +45,11 @@ struct Status {
 pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
     match command {
         Command::Status { storage } => {
+            storage.check()?;
+            #[cfg(feature = "kafka")]
+            if let Some(url) = storage.kafka_url() {
+                return kafka::status(storage, url, out).await;
+            }
             let status = status(storage).await?;
             out.result(&status, |status| {
                 let mut grid = Grid::new(&["partition", ">end", "clock", "log's time"]);
@@ -55,20 +64,19 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
                 format!("log of {} (incarnation {})\n{}", status.store, status.incarnation, grid.text())
             })
         }
-        Command::Resume(_) => later::refuse("log resume", "it comes with the log on Kafka"),
-        Command::Show(_) => later::refuse("log show", "it comes with the log on Kafka"),
+        Command::Resume(_) => later::refuse("log resume", "it comes with the restore of stores"),
+        Command::Show(_) => later::refuse("log show", "it comes with the restore of stores"),
     }
 }
 
 async fn status(settings: &StorageSettings) -> Result<Status> {
-    settings.check()?;
     let url = settings.store_url();
     // A question must not make a store where there is none.
     if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
         return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
     }
     let ctx = Context::system();
-    let storage = storage::open(&url, settings.catalog_url(), &ctx).await?;
+    let storage = storage::open(settings, &url, &ctx).await?;
     let mut partitions = Vec::new();
     for number in 0..storage.log.partitions() {
         let partition = PartitionId(number);

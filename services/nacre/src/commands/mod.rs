@@ -17,6 +17,7 @@ pub(crate) mod put;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod table;
+pub(crate) mod topic;
 pub(crate) mod versions;
 
 use crate::cli::Command;
@@ -40,7 +41,7 @@ pub(crate) fn run(said: &Said) -> Result<()> {
         Command::Token(_) => later::refuse("token", "tokens come with access control"),
         Command::Snapshot(_) => later::refuse("snapshot", "snapshots come with the maintainer"),
         Command::Files(_) => later::refuse("files", "the files of a table come with snapshots and exports"),
-        Command::Topic(_) => later::refuse("topic", "topics come with the log on Kafka"),
+        Command::Topic(command) => wait(topic::run(command, &out)),
         Command::Namespace(command) => wait(namespace::run(command, &Asker::new(global)?)),
         Command::Table(command) => wait(table::run(command, &Asker::new(global)?)),
         Command::Get(arguments) => wait(get::run(arguments, &Asker::new(global)?)),

@@ -43,7 +43,6 @@ fn commands_of_later_stages_say_so() {
         &["token", "create", "--name", "x"][..],
         &["snapshot", "list"],
         &["files", "t"],
-        &["topic", "create"],
         &["log", "resume", "--accept-loss"],
         &["namespace", "drop", "n"],
         &["serve", "--role", "writer"],

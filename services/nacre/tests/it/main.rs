@@ -8,6 +8,8 @@ mod command_line;
 mod dynamodb;
 mod full_disk;
 mod harness;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod loads;
 mod rows;

@@ -5,4 +5,5 @@ pub(crate) mod memtable;
 mod order;
 mod partition;
 
-pub(crate) use partition::{Cut, Tailer, flushed_through_record, start};
+pub use partition::flushed_through_record;
+pub(crate) use partition::{Cut, Tailer, start};

@@ -95,7 +95,7 @@ impl Tailer {
 }
 
 /// Name of the record that holds `flushed_through` of a partition.
-pub(crate) fn flushed_through_record(partition: PartitionId) -> String {
+pub fn flushed_through_record(partition: PartitionId) -> String {
     format!("flushed-through/{:05}", partition.0)
 }
 

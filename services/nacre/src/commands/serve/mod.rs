@@ -117,9 +117,13 @@ impl Settings {
             )
             .with_code("not-built-yet"));
         }
-        if self.ephemeral && (self.storage.store.is_some() || self.storage.catalog.is_some()) {
-            return Err(Error::invalid("ephemeral keeps everything in memory: leave store and catalog out")
-                .with_code("config-invalid"));
+        let is_elsewhere =
+            self.storage.store.is_some() || self.storage.catalog.is_some() || self.storage.log.is_some();
+        if self.ephemeral && is_elsewhere {
+            return Err(Error::invalid(
+                "ephemeral keeps everything in memory: leave store, catalog and log out",
+            )
+            .with_code("config-invalid"));
         }
         for (name, size) in [("cache_memory", self.cache_memory), ("flush_size", self.flush_size)] {
             if size.0 < 1 << 20 {
@@ -179,7 +183,8 @@ mod tests {
             ("--cache-memory 1KiB", "config-invalid"),
             ("--flush-every 0s", "config-invalid"),
             ("--catalog dynamodb://t", "catalog-url"),
-            ("--log kafka://b/t", "log-url"),
+            ("--log elsewhere", "log-url"),
+            ("--ephemeral --log kafka://b/t", "config-invalid"),
             ("--log-level nacre=loud", "log-level"),
         ] {
             assert_eq!(settings(words).check().unwrap_err().code(), code, "{words}");

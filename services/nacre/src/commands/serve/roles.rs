@@ -37,7 +37,7 @@ const CHILD_SECONDS: u64 = 60;
 
 pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let ctx = Context::system().with_phases(phases::observed(settings.phase_socket.as_deref()));
-    let storage = storage::open(&settings.store_url(), settings.storage().catalog_url(), &ctx).await?;
+    let storage = storage::open(&settings.storage, &settings.store_url(), &ctx).await?;
     tracing::info!(store_id = %storage.identity.store_id, "the store is open");
     ctx.phases.reach("start/opened").await;
     let flush = FlushConfig {

@@ -101,7 +101,7 @@ impl Table {
     pub(crate) async fn reach_end(self: &Arc<Self>, key: Option<&[u8]>) -> Result<()> {
         self.refresh().await?;
         for partition in self.partitions_of(key) {
-            let end = self.shared.log.end(partition).await?;
+            let end = self.shared.log.strong_end(partition).await?;
             self.shared.tailer(partition)?.wait_for(end.offset).await?;
         }
         Ok(())

@@ -1,0 +1,244 @@
+//! Producers: one at a time, rebuilt after a fatal error.
+//!
+//! An idempotent producer that met a fatal error takes nothing more, and is replaced. It is not dropped then: dropping
+//! purges what waits and what is under way, and whoever waits would be told a failure that may have been a success. It
+//! is kept until the last delivery report has come; the delivery time-out bounds that.
+
+use super::client::{self, Reach, heard, speak};
+use super::config::KafkaConfig;
+use super::tools::number;
+use crate::record::EncodedRecord;
+use nacre_runtime::Context;
+use nacre_types::{Error, PartitionId, Result};
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message, Timestamp};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+#[cfg(test)]
+mod tests;
+
+/// How often a producer that was replaced is looked at.
+const RETIRE_EVERY: Duration = Duration::from_millis(100);
+
+/// What a delivery report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// It is in the log. librdkafka also says so without knowing where or when: both are to be looked at.
+    Delivered { offset: i64, append_time: Option<i64> },
+    /// It is longer than brokers take, by their own word: it is not in the log.
+    TooLong,
+    /// Nobody knows.
+    Failed(RDKafkaErrorCode),
+}
+
+/// Room in the queue, given back when the record is delivered or given up.
+#[derive(Debug)]
+pub(super) struct Room {
+    queued: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes room for a record; always where nothing waits.
+    ///
+    /// # Errors
+    /// `Overloaded` (`log-queue-full`).
+    pub(super) fn take(
+        queued: &Arc<AtomicUsize>,
+        bytes: usize,
+        max: usize,
+        partition: PartitionId,
+    ) -> Result<Self> {
+        let before = queued.fetch_add(bytes, Ordering::AcqRel);
+        let room = Self { queued: queued.clone(), bytes };
+        if before > 0 && before.saturating_add(bytes) > max {
+            return Err(Error::overloaded(format!(
+                "{before} bytes wait for partition {partition} of the log; at most {max} may"
+            ))
+            .with_code("log-queue-full"));
+        }
+        Ok(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Goes along with a record until its report has come, whether or not its caller still waits.
+pub(super) struct Sent {
+    pub(super) reply: oneshot::Sender<Report>,
+    pub(super) room: Room,
+}
+
+/// What a producer's own thread calls.
+struct Deliveries {
+    reach: Arc<Reach>,
+    is_fatal: Arc<AtomicBool>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        speak(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.is_fatal.store(true, Ordering::Release);
+        }
+        heard(&self.reach, &error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        let Sent { reply, room } = *sent;
+        drop(room);
+        let report = match result {
+            Ok(message) => {
+                self.reach.found();
+                let append_time = match message.timestamp() {
+                    Timestamp::LogAppendTime(millis) => Some(millis.saturating_mul(1_000)),
+                    Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+                };
+                Report::Delivered { offset: message.offset(), append_time }
+            }
+            Err((error, _)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => Report::TooLong,
+                Some(code) => {
+                    if code == RDKafkaErrorCode::Fatal {
+                        self.is_fatal.store(true, Ordering::Release);
+                    }
+                    Report::Failed(code)
+                }
+                None => Report::Failed(RDKafkaErrorCode::Unknown),
+            },
+        };
+        // Nobody need wait any more.
+        let _ = reply.send(report);
+    }
+}
+
+struct Generation {
+    producer: ThreadedProducer<Deliveries>,
+    is_fatal: Arc<AtomicBool>,
+}
+
+pub(super) struct Producers {
+    config: KafkaConfig,
+    reach: Arc<Reach>,
+    ctx: Context,
+    /// `None` only while it ends.
+    current: Mutex<Option<Arc<Generation>>>,
+}
+
+impl fmt::Debug for Producers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Producers")
+    }
+}
+
+impl Drop for Producers {
+    fn drop(&mut self) {
+        if let Some(last) = self.current.get_mut().take() {
+            retire(last, &self.ctx, self.config.settled_after() * 2);
+        }
+    }
+}
+
+impl Producers {
+    pub(super) fn new(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Self> {
+        let first = Arc::new(generation(config, reach)?);
+        Ok(Self {
+            config: config.clone(),
+            reach: reach.clone(),
+            ctx: ctx.clone(),
+            current: Mutex::new(Some(first)),
+        })
+    }
+
+    /// Hands a record over. `sent` is answered once, when its report comes.
+    ///
+    /// # Errors
+    /// It was not handed over, and certainly is not in the log: `Overloaded` (`log-queue-full`), `Invalid`
+    /// (`record-too-long`), `Unavailable`.
+    pub(super) fn send(&self, partition: PartitionId, record: &EncodedRecord, sent: Sent) -> Result<()> {
+        let generation = self.usable()?;
+        let message = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(&self.config.topic, Box::new(sent))
+            .partition(number(partition))
+            .payload(record.as_bytes().as_ref());
+        generation.producer.send(message).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => {
+                Error::overloaded("too many records wait for the brokers").with_code("log-queue-full")
+            }
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_long(record.len()),
+            _ => {
+                Error::unavailable(format!("the record was not taken: {error}")).with_code("log-unreachable")
+            }
+        })
+    }
+
+    /// The producer, a new one where the old one met a fatal error.
+    fn usable(&self) -> Result<Arc<Generation>> {
+        let mut current = self.current.lock();
+        match &*current {
+            Some(generation) if !generation.is_fatal.load(Ordering::Acquire) => Ok(generation.clone()),
+            _ => {
+                let fresh = Arc::new(generation(&self.config, &self.reach)?);
+                if let Some(old) = current.replace(fresh.clone()) {
+                    let why =
+                        old.producer.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
+                    tracing::error!(
+                        why,
+                        "a producer of the log met a fatal error and is replaced; what it had taken is unknown"
+                    );
+                    retire(old, &self.ctx, self.config.settled_after() * 2);
+                }
+                Ok(fresh)
+            }
+        }
+    }
+}
+
+pub(super) fn too_long(bytes: usize) -> Error {
+    Error::invalid(format!("the record has {bytes} bytes, more than the topic's max.message.bytes lets in"))
+        .with_code("record-too-long")
+}
+
+fn generation(config: &KafkaConfig, reach: &Arc<Reach>) -> Result<Generation> {
+    let is_fatal = Arc::new(AtomicBool::new(false));
+    let deliveries = Deliveries { reach: reach.clone(), is_fatal: is_fatal.clone() };
+    Ok(Generation {
+        producer: client::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
+        is_fatal,
+    })
+}
+
+/// Lets a producer end when its last report has come. Its reports come within the delivery time-out; `limit` is longer.
+fn retire(old: Arc<Generation>, ctx: &Context, limit: Duration) {
+    if tokio::runtime::Handle::try_current().is_err() {
+        // Nobody is left to wait for the reports; what is under way is still sent.
+        let _ = old.producer.flush(limit);
+        return;
+    }
+    let clock = ctx.clock.clone();
+    let tasks = ctx.tasks.clone();
+    ctx.tasks.spawn("log producer ends", async move {
+        let begun = clock.monotonic();
+        while old.producer.in_flight_count() > 0 && clock.monotonic().saturating_sub(begun) < limit {
+            tokio::time::sleep(RETIRE_EVERY).await;
+        }
+        client::end_elsewhere(old, &tasks);
+    });
+}

@@ -1,0 +1,50 @@
+use super::*;
+use crate::kafka::KafkaUrl;
+use nacre_types::WriteId;
+
+const P: PartitionId = PartitionId(0);
+
+fn send(producers: &Producers, queued: &Arc<AtomicUsize>) -> oneshot::Receiver<Report> {
+    let (reply, report) = oneshot::channel();
+    let room = Room::take(queued, 10, 100, P).unwrap();
+    producers.send(P, &EncodedRecord::marker(WriteId(1)), Sent { reply, room }).unwrap();
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_met_a_fatal_error_is_replaced_and_still_reports_what_it_had() {
+    let ctx = Context::for_tests(1);
+    let config = KafkaConfig {
+        delivery_timeout: Duration::from_millis(500),
+        // Nobody listens there.
+        ..KafkaConfig::new(&KafkaUrl::parse("kafka://127.0.0.1:9/t").unwrap())
+    };
+    let (reach, queued) = (Arc::default(), Arc::default());
+    let producers = Producers::new(&config, &reach, &ctx).unwrap();
+    let current = || Arc::as_ptr(producers.current.lock().as_ref().unwrap());
+    let before = send(&producers, &queued);
+    let first = current();
+    assert_eq!(queued.load(Ordering::Acquire), 10);
+    producers.current.lock().as_ref().unwrap().is_fatal.store(true, Ordering::Release);
+    let after = send(&producers, &queued);
+    assert_ne!(current(), first);
+    // Purged, they would say so.
+    for report in [before, after] {
+        assert_eq!(report.await.unwrap(), Report::Failed(RDKafkaErrorCode::MessageTimedOut));
+    }
+    assert_eq!(queued.load(Ordering::Acquire), 0);
+    drop(producers);
+    assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
+}
+
+#[test]
+fn a_queue_has_a_bound_and_takes_one_record_of_any_size() {
+    let queued = Arc::default();
+    let large = Room::take(&queued, 1_000, 100, P).unwrap();
+    assert_eq!(Room::take(&queued, 1, 100, P).unwrap_err().code(), "log-queue-full");
+    drop(large);
+    assert_eq!(queued.load(Ordering::Acquire), 0);
+    let held: Vec<Room> = (0..10).map(|_| Room::take(&queued, 10, 100, P).unwrap()).collect();
+    assert!(Room::take(&queued, 10, 100, P).is_err());
+    drop(held);
+}

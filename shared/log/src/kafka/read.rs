@@ -1,0 +1,152 @@
+//! A reader of one partition by librdkafka, from an offset on.
+//!
+//! One client for each partition that is read, though one could read them all: the errors that matter most (an offset out
+//! of range above all) name no partition, and a client of one partition says whose they are. It is assigned by hand,
+//! joins no group, commits nothing, and begins where it is told or not at all.
+
+use super::client::{self, Reach, Voice, failed};
+use super::config::KafkaConfig;
+use super::stamp::Raw;
+use super::tools::{kafka_offset, number};
+use bytes::Bytes;
+use futures::FutureExt;
+use nacre_runtime::{Context, Tasks};
+use nacre_types::{Error, Offset, PartitionId, Result};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Timestamp, TopicPartitionList};
+use std::fmt;
+use std::sync::Arc;
+
+/// What is taken at once, at most: then others have their turn.
+const BATCH_RECORDS: usize = 2_000;
+const BATCH_BYTES: usize = 1 << 20;
+
+pub(super) struct Reader {
+    consumer: Option<StreamConsumer<Voice>>,
+    partition: PartitionId,
+    reach: Arc<Reach>,
+    tasks: Tasks,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            client::end_elsewhere(consumer, &self.tasks);
+        }
+    }
+}
+
+/// What a reader comes to know.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// Records, in order.
+    Records(Vec<Raw>),
+    /// The place that it stands at is not in the partition: it says so once and then for ever nothing.
+    OutOfRange,
+    /// Nothing but that a broker was away; it goes on by itself.
+    Nothing,
+}
+
+impl Reader {
+    pub(super) fn open(
+        config: &KafkaConfig,
+        reach: &Arc<Reach>,
+        ctx: &Context,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Result<Self> {
+        let consumer: StreamConsumer<Voice> =
+            client::make(config.reader(), RDKafkaLogLevel::Warning, Voice::new(reach))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&config.topic, number(partition), kafka_offset(from))
+            .and_then(|()| consumer.assign(&list))
+            .map_err(|error| failed(format_args!("reading partition {partition}"), &error))?;
+        let (reach, tasks) = (reach.clone(), ctx.tasks.clone());
+        Ok(Self { consumer: Some(consumer), partition, reach, tasks })
+    }
+
+    /// What comes next; waits for it. Dropped while it waits, it has taken nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`: open another one. `Corrupt`.
+    pub(super) async fn next(&self) -> Result<Reading> {
+        let Some(consumer) = &self.consumer else {
+            return Err(Error::internal("a reader that was ended is asked"));
+        };
+        let first = match consumer.recv().await {
+            Ok(message) => raw(&message),
+            Err(error) => return self.judge(&error),
+        };
+        self.reach.found();
+        let mut bytes = first.bytes.len();
+        let mut records = vec![first];
+        // From here on nothing waits, so that nothing that was taken is lost.
+        while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            match consumer.recv().now_or_never() {
+                Some(Ok(message)) => {
+                    let next = raw(&message);
+                    bytes += next.bytes.len();
+                    records.push(next);
+                }
+                Some(Err(error)) => match self.judge(&error) {
+                    Ok(Reading::Nothing) => {}
+                    // What was taken comes first. Whoever reads on finds the same again: a watch over the partition's
+                    // ends tells, where librdkafka says it once.
+                    Ok(_) | Err(_) => break,
+                },
+                None => break,
+            }
+        }
+        Ok(Reading::Records(records))
+    }
+
+    fn judge(&self, error: &KafkaError) -> Result<Reading> {
+        use RDKafkaErrorCode as Code;
+        let what = format!("reading partition {}", self.partition);
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(failed(what, error));
+        }
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(Reading::OutOfRange),
+            Some(Code::NotImplemented) => Err(Error::corrupt(format!(
+                "{what}: a batch is compressed in a way that this build does not know; another program wrote it"
+            ))
+            .with_code("log-compression")),
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::UnknownTopicId
+                | Code::BadMessage
+                | Code::InvalidMessage,
+            ) => Err(failed(what, error)),
+            // The group is a name and nothing more; connections come and go.
+            _ => {
+                tracing::debug!(%error, what, "a reader of the log met an error and goes on");
+                Ok(Reading::Nothing)
+            }
+        }
+    }
+}
+
+fn raw(message: &BorrowedMessage<'_>) -> Raw {
+    let append_time = match message.timestamp() {
+        Timestamp::LogAppendTime(millis) => Some(millis.saturating_mul(1_000)),
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+    };
+    Raw {
+        offset: u64::try_from(message.offset()).unwrap_or(u64::MAX),
+        append_time,
+        bytes: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+    }
+}
