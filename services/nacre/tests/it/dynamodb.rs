@@ -1,7 +1,7 @@
 //! The server with its catalog in DynamoDB, over a store on this machine. `NACRE_TEST_DYNAMODB_ENDPOINT` names the servers
 //! to try, as in nacre-catalog's own tests.
 
-use crate::harness::{Done, Server, done, nacre};
+use crate::harness::{Done, Server, done, nacre, skipped};
 use nacre_runtime::Context;
 use std::path::Path;
 use std::process::Command;
@@ -9,10 +9,7 @@ use std::process::Command;
 /// The servers of DynamoDB's protocol that run; says so where there are none.
 fn servers() -> Vec<(String, String)> {
     let Ok(list) = std::env::var("NACRE_TEST_DYNAMODB_ENDPOINT") else {
-        println!(
-            "NOTICE: skipped, NACRE_TEST_DYNAMODB_ENDPOINT is not set (servers of DynamoDB's protocol, as \
-             name=http://host:port; cargo xtask test starts some)"
-        );
+        skipped("NACRE_TEST_DYNAMODB_ENDPOINT", "servers of DynamoDB's protocol, as name=http://host:port");
         return Vec::new();
     };
     let pair = |server: &str| {

@@ -1,7 +1,7 @@
 //! The server with its log on Kafka and everything else in a folder. `NACRE_TEST_KAFKA` names a broker, as in nacre-log's
 //! own tests.
 
-use crate::harness::{Server, done, nacre};
+use crate::harness::{Server, done, nacre, skipped};
 use nacre_runtime::Context;
 use std::path::Path;
 
@@ -9,9 +9,7 @@ use std::path::Path;
 fn broker() -> Option<String> {
     let address = std::env::var("NACRE_TEST_KAFKA").ok();
     if address.is_none() {
-        println!(
-            "NOTICE: skipped, NACRE_TEST_KAFKA is not set (a broker, as host:port; cargo xtask test starts one)"
-        );
+        skipped("NACRE_TEST_KAFKA", "a broker, as host:port");
     }
     address
 }

@@ -1,10 +1,9 @@
 //! The server on an S3 store, with its catalog and log in the same bucket. `NACRE_TEST_S3_ENDPOINT` names the servers to
 //! try, as in nacre-store's own tests.
 
-use crate::harness::{Server, done, nacre, sample, sample_value};
+use crate::harness::{Server, done, nacre, sample, sample_value, skipped};
 use nacre_runtime::Context;
 use nacre_store::{AwsCredentials, S3Settings, S3Store};
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,12 +14,7 @@ const VERSIONS: &str = "nacre-test-versions";
 /// The S3 servers that run; says so where there are none.
 fn servers() -> Vec<(String, String)> {
     let Ok(list) = std::env::var("NACRE_TEST_S3_ENDPOINT") else {
-        // Past the test framework, which shows nothing of tests that pass.
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOTICE: skipped, NACRE_TEST_S3_ENDPOINT is not set (S3 servers, as name=http://host:port; cargo xtask \
-             test starts some)"
-        );
+        skipped("NACRE_TEST_S3_ENDPOINT", "S3 servers, as name=http://host:port");
         return Vec::new();
     };
     let pair = |server: &str| {
