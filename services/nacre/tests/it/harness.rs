@@ -1,6 +1,6 @@
 //! Starting the program.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -229,7 +229,7 @@ impl Canned {
 }
 
 /// Says that a test found no server to run against; past the test framework, which shows nothing of tests that pass.
-pub fn skipped(variable: &str, what: &str) {
+pub(crate) fn skipped(variable: &str, what: &str) {
     let text = format!("NOTICE: skipped, {variable} is not set ({what}; cargo xtask test starts some)");
     let _ = writeln!(std::io::stderr(), "{text}");
 }
