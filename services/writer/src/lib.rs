@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nacre_engine::{FlushMode, Node};
+use nacre_engine::{Duty, FlushMode, Node};
 use nacre_runtime::{Context, Shutdown};
 use nacre_types::{ErrorKind, PartitionId, Result};
 
@@ -18,35 +18,76 @@ pub struct WriterConfig {
     pub look_every: Duration,
     /// How often it looks for segments to merge and loads to seal.
     pub tidy_every: Duration,
+    /// How often it looks for tables that it does not know, where it looks after all of them.
+    pub open_every: Duration,
 }
 
 impl Default for WriterConfig {
     fn default() -> Self {
-        Self { look_every: Duration::from_millis(200), tidy_every: Duration::from_secs(1) }
+        Self {
+            look_every: Duration::from_millis(200),
+            tidy_every: Duration::from_secs(1),
+            open_every: Duration::from_secs(15),
+        }
     }
 }
 
+/// Which partitions this process flushes, where placement says so.
+pub type Assigned = Arc<dyn Fn(PartitionId) -> bool + Send + Sync>;
+
 /// Runs until `shutdown`. What is not flushed then stays in the log and is read again at the next start.
+///
+/// `assigned`: in a fleet, where each partition has one writer by placement. Without it, whoever has the partition's lease
+/// flushes it. Either only saves work twice: what must not happen twice is refused where it is committed.
 ///
 /// # Errors
 /// None so far: failures are logged and tried again.
-pub async fn run(config: WriterConfig, node: Arc<Node>, ctx: Context, shutdown: Shutdown) -> Result<()> {
+pub async fn run(
+    config: WriterConfig,
+    node: Arc<Node>,
+    assigned: Option<Assigned>,
+    ctx: Context,
+    shutdown: Shutdown,
+) -> Result<()> {
     let mut tasks = Vec::new();
     for partition in 0..node.partitions() {
         let (config, node, ctx, shutdown) = (config.clone(), node.clone(), ctx.clone(), shutdown.clone());
-        let tasks_of = ctx.tasks.clone();
+        let (tasks_of, assigned) = (ctx.tasks.clone(), assigned.clone());
         tasks.push(tasks_of.spawn("flush", async move {
-            flush_when_due(&config, &node, &ctx, &shutdown, PartitionId(partition)).await;
+            let partition = PartitionId(partition);
+            let turn = match assigned {
+                Some(assigned) => Turn::Placed(assigned),
+                None => Turn::Leased(node.duty(&format!("writer/{:05}", partition.0))),
+            };
+            flush_when_due(&config, &node, &ctx, &shutdown, partition, turn).await;
         }));
     }
-    let (tidy_node, tidy_shutdown, tidy_config) = (node.clone(), shutdown.clone(), config.clone());
-    tasks.push(
-        ctx.tasks.spawn("compaction", async move { tidy(&tidy_config, &tidy_node, &tidy_shutdown).await }),
-    );
     for task in tasks {
         task.await?;
     }
     Ok(())
+}
+
+/// Whose turn it is to flush a partition.
+enum Turn {
+    Placed(Assigned),
+    Leased(Duty),
+}
+
+impl Turn {
+    async fn is_ours(&mut self, node: &Node, partition: PartitionId) -> bool {
+        match self {
+            // A flush begins at the tail's end: it can wait until there is a tail.
+            Self::Placed(assigned) => assigned(partition) && node.answers_for(partition),
+            Self::Leased(duty) => duty.is_ours().await,
+        }
+    }
+
+    async fn release(&mut self) {
+        if let Self::Leased(duty) = self {
+            duty.release().await;
+        }
+    }
 }
 
 async fn flush_when_due(
@@ -55,12 +96,12 @@ async fn flush_when_due(
     ctx: &Context,
     shutdown: &Shutdown,
     partition: PartitionId,
+    mut turn: Turn,
 ) {
     let mut last = ctx.clock.monotonic();
     let mut through = None;
-    let mut duty = node.duty(&format!("writer/{:05}", partition.0));
     while !sleep(config.look_every, shutdown).await {
-        if !duty.is_ours().await {
+        if !turn.is_ours(node, partition).await {
             node.note_flushed(partition, None);
             continue;
         }
@@ -96,14 +137,33 @@ async fn flush_when_due(
             }
         }
     }
-    duty.release().await;
+    turn.release().await;
 }
 
-async fn tidy(config: &WriterConfig, node: &Arc<Node>, shutdown: &Shutdown) {
+/// Merges segments, seals loads and settles lateness, until `shutdown`; one process of a store at a time, by a lease.
+/// `every_table`: also of tables that nobody has asked this process for.
+///
+/// # Errors
+/// None so far: failures are logged and tried again.
+pub async fn tidy(
+    config: WriterConfig,
+    node: Arc<Node>,
+    every_table: bool,
+    ctx: Context,
+    shutdown: Shutdown,
+) -> Result<()> {
     let mut duty = node.duty("maintainer");
-    while !sleep(config.tidy_every, shutdown).await {
+    let mut opened: Option<Duration> = None;
+    while !sleep(config.tidy_every, &shutdown).await {
         if !duty.is_ours().await {
             continue;
+        }
+        let now = ctx.clock.monotonic();
+        if every_table && opened.is_none_or(|at| now.saturating_sub(at) >= config.open_every) {
+            opened = Some(now);
+            if let Err(error) = node.open_all_tables().await {
+                tracing::warn!(%error, "not every table could be opened; it is tried again");
+            }
         }
         for table in node.open_tables() {
             loop {
@@ -140,6 +200,7 @@ async fn tidy(config: &WriterConfig, node: &Arc<Node>, shutdown: &Shutdown) {
         }
     }
     duty.release().await;
+    Ok(())
 }
 
 /// Sleeps; `true` = stop.

@@ -113,6 +113,16 @@ pub async fn registered(catalog: &dyn Catalog) -> Result<Vec<Process>> {
     Ok(entries.into_iter().map(|entry| entry.process).collect())
 }
 
+fn check_info(info: &Bytes) -> Result<()> {
+    if info.len() > INFO_BYTES {
+        return Err(Error::invalid(format!(
+            "a process says {} bytes of itself; at most {INFO_BYTES}",
+            info.len()
+        )));
+    }
+    Ok(())
+}
+
 impl Registration {
     /// Registers `process`; from now on [`Registration::beat`] is to be called every `config.every`.
     ///
@@ -124,12 +134,7 @@ impl Registration {
         process: Process,
         config: HeartbeatConfig,
     ) -> Result<(Self, Beat)> {
-        if process.info.len() > INFO_BYTES {
-            return Err(Error::invalid(format!(
-                "a process says {} bytes of itself; at most {INFO_BYTES}",
-                process.info.len()
-            )));
-        }
+        check_info(&process.info)?;
         let mut this = Self {
             catalog,
             ctx: ctx.clone(),
@@ -142,6 +147,16 @@ impl Registration {
         };
         let beat = this.beat().await?;
         Ok((this, Beat { was_dead: false, ..beat }))
+    }
+
+    /// From the next beat on this process says `info` of itself.
+    ///
+    /// # Errors
+    /// `Invalid` where it is too long.
+    pub fn say(&mut self, info: Bytes) -> Result<()> {
+        check_info(&info)?;
+        self.own.info = info;
+        Ok(())
     }
 
     /// Counts this process's beats, for [`Lease`](crate::lease::Lease).

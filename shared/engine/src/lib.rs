@@ -3,6 +3,7 @@
 //! A [`Node`] holds what one process knows of a store; a [`Table`] is the handle that reads and writes go through.
 //! Services call these and nothing below them.
 
+mod backlog;
 mod compact;
 mod flush;
 mod info;
@@ -30,7 +31,7 @@ pub use info::{
     ShardInfo, TableInfo, TableSummary,
 };
 pub use loads::{LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name, finish_load_file};
-pub use node::{Node, NodeConfig};
+pub use node::{Hold, Node, NodeConfig};
 pub use options::{
     Absence, Found, Lookup, ReadOptions, Receipt, RowOutcome, ScanPage, ScanRequest, Source, WriteOptions,
     WriteRow, Written,

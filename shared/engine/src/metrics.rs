@@ -119,7 +119,7 @@ impl Node {
 
     fn partitions_text(&self, out: &mut String) {
         let partitions = || (0..self.partitions()).map(PartitionId);
-        let tailer = |partition| self.shared.tailer(partition).ok();
+        let tailer = |partition| self.shared.tails.get(partition).ok();
         let waiting = |partition| Some(tailer(partition)?.pending_bytes.load(Ordering::Relaxed));
         gauges(
             out,

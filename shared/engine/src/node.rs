@@ -7,23 +7,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use nacre_cache::{BlockCache, CacheConfig};
 use nacre_catalog::Catalog;
+use nacre_catalog::heartbeat::Process;
 use nacre_log::{Log, LogPosition};
-use nacre_runtime::{Backoff, Context};
+use nacre_runtime::Context;
 use nacre_store::ObjectStore;
 use nacre_types::{
-    Error, LogIncarnation, NamespaceName, PartitionId, Result, Seq, TableId, TableName, TableSettings,
+    Error, LogIncarnation, NamespaceName, PartitionId, ProcessId, Result, Seq, TableId, TableName,
+    TableSettings,
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::backlog::{self, Backlog};
 use crate::flush::FlushConfig;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::presence::{Duty, Presence, PresenceConfig};
 use crate::shared::Shared;
-use crate::tail::{self, Tailer};
+use crate::tail::held::Tails;
 use crate::{Created, NamespaceSettings, Table, TableSummary};
 
 /// Settings of a node.
@@ -44,6 +48,19 @@ pub struct NodeConfig {
     pub poll_every: Duration,
     /// A load that makes a shard larger than this cuts it before it shows itself.
     pub shard_bytes: u64,
+    /// Which partitions of the log are read.
+    pub hold: Hold,
+    /// What this process says of itself to the others, until [`Node::announce`]: at most 4 KiB.
+    pub info: Bytes,
+}
+
+/// Which partitions of the log a node reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// All of them, for as long as it runs.
+    All,
+    /// Those that [`Node::hold`] says; none to begin with.
+    Chosen,
 }
 
 impl Default for NodeConfig {
@@ -57,6 +74,8 @@ impl Default for NodeConfig {
             poll_every: Duration::from_secs(1),
             // A 100 TB table has 6,000 shards: enough to spread, few enough for every process to know.
             shard_bytes: 16 << 30,
+            hold: Hold::All,
+            info: Bytes::new(),
         }
     }
 }
@@ -69,8 +88,6 @@ pub struct Node {
     /// Opening a table takes a while; one task does it, the others wait.
     opening: tokio::sync::Mutex<()>,
     refreshing_names: AtomicBool,
-    /// Whether everything is in the tails that was in the log when the node was opened.
-    caught_up: AtomicBool,
     /// Positions up to which the log may be trimmed, and from when on.
     pub(crate) trims: Mutex<HashMap<PartitionId, VecDeque<(Duration, LogPosition)>>>,
     /// When the last flush of a partition began that ended well (monotonic), where this process flushes it.
@@ -96,7 +113,8 @@ impl Node {
         cache: CacheConfig,
         config: NodeConfig,
     ) -> Result<Arc<Self>> {
-        let presence = Presence::join(catalog.clone(), ctx, config.presence).await?;
+        let presence = Presence::join(catalog.clone(), ctx, config.presence, config.info.clone()).await?;
+        let (tails, backlog) = (Tails::new(log.partitions()), Backlog::new(log.partitions()));
         let shared = Arc::new(Shared {
             ctx: ctx.clone(),
             presence,
@@ -107,7 +125,8 @@ impl Node {
             config,
             metrics: Metrics::default(),
             loads_changed: tokio::sync::Notify::new(),
-            tailers: std::sync::OnceLock::new(),
+            tails,
+            backlog,
         });
         ctx.phases.reach("start/joined").await;
         let names = Names::new(catalog, ctx.clone());
@@ -117,74 +136,45 @@ impl Node {
             tables: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
             refreshing_names: AtomicBool::new(false),
-            caught_up: AtomicBool::new(false),
             trims: Mutex::default(),
             flushed_at: Mutex::default(),
         });
-        let tailers: Vec<Tailer> = (0..node.shared.log.partitions())
-            .map(|partition| tail::start(&node, PartitionId(partition)))
-            .collect();
-        // Set once, here; nothing reads it before.
-        drop(node.shared.tailers.set(tailers));
+        match node.shared.config.hold {
+            Hold::All => node.hold_all(),
+            Hold::Chosen => drop(ctx.tasks.spawn("backlog", backlog::look(node.clone()))),
+        }
         ctx.phases.reach("start/tailing").await;
         let default = NamespaceName::new("default")?;
         node.names.create(&default, NamespaceSettings::default()).await?;
         let poller = node.clone();
         ctx.tasks.spawn("poll-table-logs", async move { poller.poll_table_logs().await });
-        let starter = node.clone();
-        ctx.tasks.spawn("catch-up", async move { starter.catch_up().await });
         Ok(node)
     }
 
-    /// Waits until everything that was in the log when this was called is in the tails.
+    /// Waits until everything that was in the log when this was called is in the tails of the partitions that are held.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn wait_ready(&self) -> Result<()> {
-        for partition in 0..self.shared.log.partitions() {
-            let end = self.shared.log.end(PartitionId(partition)).await?;
-            self.shared.tailer(PartitionId(partition))?.wait_for(end.offset).await?;
+        for (partition, _) in self.held() {
+            let end = self.shared.log.end(partition).await?;
+            let tailer = self.shared.tails.get(partition)?;
+            tailer.wait_for(end.offset).await?;
+            tailer.answer();
         }
-        self.caught_up.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// [`Node::wait_ready`] by itself, however long the log or its store is away.
-    async fn catch_up(self: Arc<Self>) {
-        let shutdown = self.shared.ctx.tasks.shutdown_token();
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-        loop {
-            let wait = backoff.next(&*self.shared.ctx.ids);
-            tokio::select! {
-                () = shutdown.requested() => return,
-                caught_up = self.wait_ready() => match caught_up {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(%error, "the log could not be read to its end; trying again"),
-                },
-            }
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
     /// Whether reads are answered from everything that was acknowledged before the node was opened: `Err` says why not
-    /// yet.
+    /// yet. Where partitions are chosen, each is judged when it is read.
     ///
     /// # Errors
     /// `Unavailable`.
     pub fn ready(&self) -> Result<()> {
-        if !self.caught_up.load(Ordering::Acquire) {
+        if self.shared.tails.holds_all() && self.held().iter().any(|(_, answers)| !answers) {
             return Err(Error::unavailable("the log is not read to its end yet; the server is starting")
                 .with_code("starting")
                 .with_retry_after_ms(1_000));
-        }
-        for partition in 0..self.shared.log.partitions() {
-            let tailer = self.shared.tailer(PartitionId(partition))?;
-            if tailer.applied.borrow().is_none() {
-                return Err(Error::unavailable(format!("partition {partition} of the log is not read yet")));
-            }
         }
         Ok(())
     }
@@ -212,6 +202,21 @@ impl Node {
     /// Whether no other process is registered on this store, as far as this one knows.
     pub fn is_alone(&self) -> bool {
         self.shared.presence.is_alone()
+    }
+
+    /// This process among the registered ones.
+    pub fn process(&self) -> ProcessId {
+        self.shared.presence.process()
+    }
+
+    /// The other registered processes, as the last heartbeat saw them; what each says of itself with it.
+    pub fn others(&self) -> tokio::sync::watch::Receiver<Arc<[Process]>> {
+        self.shared.presence.others()
+    }
+
+    /// Says something else of this process to the others, at once.
+    pub fn announce(&self, info: Bytes) {
+        self.shared.presence.say(info);
     }
 
     /// A part in a job that one of several processes does.
@@ -343,6 +348,20 @@ impl Node {
     }
 
     /// The table of an id; `None` where the catalog knows none (by a strong read).
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn table_of(self: &Arc<Self>, id: TableId) -> Result<Option<Arc<Table>>> {
+        self.table_by_id(id).await
+    }
+
+    /// Somebody who read the table says that its log stands at `seq`.
+    pub fn hear_of(self: &Arc<Self>, table: &Table, seq: Seq) {
+        if table.seq() < seq {
+            self.hear_of_edit(table.id(), seq);
+        }
+    }
+
     pub(crate) async fn table_by_id(self: &Arc<Self>, id: TableId) -> Result<Option<Arc<Table>>> {
         if let Some(table) = self.tables.read().get(&id) {
             return Ok(Some(table.clone()));
@@ -372,12 +391,8 @@ impl Node {
     /// Somebody says that an edit was committed.
     pub(crate) fn hear_of_edit(self: &Arc<Self>, table: TableId, seq: Seq) {
         let Some(table) = self.tables.read().get(&table).cloned() else { return };
-        if table.seq() < seq {
-            self.shared.ctx.tasks.spawn("notice", async move {
-                if let Err(error) = table.refresh().await {
-                    tracing::warn!(table = %table.id(), %error, "a notice's edit could not be read; the next poll tries again");
-                }
-            });
+        if table.hear(seq) {
+            self.shared.ctx.tasks.spawn("notice", async move { table.follow_what_was_heard().await });
         }
     }
 

@@ -27,6 +27,7 @@ use nacre_types::{Error, PartitionId, Place, Result, SegmentId, Seq, TableId};
 use crate::Table;
 use crate::segment_rows::read_index;
 use crate::shared::Shared;
+use crate::table::Touch;
 use crate::tail::memtable::TailRow;
 use crate::view::View;
 
@@ -107,11 +108,12 @@ impl Outside {
         if table.manifest().late_drop_limit(now).is_none_or(|limit| oldest >= limit) {
             return None;
         }
-        if let Err(error) = table.reach_end(None).await {
+        if let Err(error) = table.reach_end(Touch::Table).await {
             tracing::debug!(table = %table.id(), %error, "the ends were not reached; late tombstones stay for now");
             return None;
         }
         let view = table.view().clone();
+        table.check_held(&view, Touch::Table).ok()?;
         let limit = view.manifest.late_drop_limit(now)?;
         Some(Self {
             shared: table.shared.clone(),

@@ -1,14 +1,15 @@
 //! This process among others: its heartbeat, who else is there, and which of several does a job.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nacre_catalog::Catalog;
 use nacre_catalog::heartbeat::{HeartbeatConfig, OwnRenewals, Process, Registration, registered};
 use nacre_catalog::lease::{Lease, LeaseConfig, Standing};
 use nacre_runtime::Context;
 use nacre_types::{ProcessId, Result};
+use tokio::sync::watch;
 
 /// How processes watch each other.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,8 @@ impl PresenceConfig {
 pub(crate) struct Presence {
     process: ProcessId,
     renewals: OwnRenewals,
-    others: Arc<AtomicUsize>,
+    others: watch::Receiver<Arc<[Process]>>,
+    said: watch::Sender<Bytes>,
     config: PresenceConfig,
 }
 
@@ -52,21 +54,37 @@ impl Presence {
         catalog: Arc<dyn Catalog>,
         ctx: &Context,
         config: PresenceConfig,
+        info: Bytes,
     ) -> Result<Self> {
         let process = ProcessId(ctx.ids.random_u128());
-        let own = Process { id: process, info: bytes::Bytes::from_static(b"all") };
+        let own = Process { id: process, info: info.clone() };
         let (mut registration, beat) = Registration::join(catalog, ctx, own, config.heartbeat).await?;
-        let others = Arc::new(AtomicUsize::new(beat.others.len()));
-        let (told, renewals) = (others.clone(), registration.renewals());
+        let (told, others) = watch::channel::<Arc<[Process]>>(beat.others.into());
+        let (said, mut says) = watch::channel(info);
+        let renewals = registration.renewals();
         let shutdown = ctx.tasks.shutdown_token();
         ctx.tasks.spawn("heartbeat", async move {
             loop {
                 tokio::select! {
                     () = shutdown.requested() => break,
                     () = tokio::time::sleep(config.heartbeat.every) => {}
+                    Ok(()) = says.changed() => {
+                        let info = says.borrow_and_update().clone();
+                        if let Err(error) = registration.say(info) {
+                            tracing::error!(%error, "what this process says of itself is not told");
+                        }
+                    }
                 }
                 match registration.beat().await {
-                    Ok(beat) => told.store(beat.others.len(), Ordering::Relaxed),
+                    Ok(beat) => {
+                        told.send_if_modified(|held| {
+                            let is_news = **held != *beat.others;
+                            if is_news {
+                                *held = beat.others.into();
+                            }
+                            is_news
+                        });
+                    }
                     Err(error) => tracing::warn!(%error, "the heartbeat was not written"),
                 }
             }
@@ -74,12 +92,27 @@ impl Presence {
                 tracing::debug!(%error, "the process could not sign off; the others wait it out");
             }
         });
-        Ok(Self { process, renewals, others, config })
+        Ok(Self { process, renewals, others, said, config })
     }
 
     /// Whether no other process is registered, as far as is known.
     pub(crate) fn is_alone(&self) -> bool {
-        self.others.load(Ordering::Relaxed) == 0
+        self.others.borrow().is_empty()
+    }
+
+    /// This process.
+    pub(crate) fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// The other processes, as the last heartbeat saw them.
+    pub(crate) fn others(&self) -> watch::Receiver<Arc<[Process]>> {
+        self.others.clone()
+    }
+
+    /// Says something else of this process, with a beat of its own.
+    pub(crate) fn say(&self, info: Bytes) {
+        self.said.send_replace(info);
     }
 
     /// Whether no other process is registered now: by a read, not by the last heartbeat. One that registers later reads

@@ -1,19 +1,19 @@
 //! What every part of a node uses.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 
 use nacre_cache::BlockCache;
 use nacre_catalog::Catalog;
 use nacre_log::Log;
 use nacre_runtime::Context;
 use nacre_store::ObjectStore;
-use nacre_types::{Error, PartitionId, Result};
+use nacre_types::{PartitionId, Result};
 
+use crate::backlog::Backlog;
 use crate::metrics::Metrics;
 use crate::node::NodeConfig;
 use crate::presence::Presence;
-use crate::tail::Tailer;
+use crate::tail::held::Tails;
 
 /// The world, the three stores, the cache and the tails of one node.
 #[derive(Debug)]
@@ -28,18 +28,11 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// A load was pinned or cancelled in this process.
     pub(crate) loads_changed: tokio::sync::Notify,
-    pub(crate) tailers: OnceLock<Vec<Tailer>>,
+    pub(crate) tails: Tails,
+    pub(crate) backlog: Backlog,
 }
 
 impl Shared {
-    /// The task that reads `partition`.
-    pub(crate) fn tailer(&self, partition: PartitionId) -> Result<&Tailer> {
-        self.tailers
-            .get()
-            .and_then(|tailers| tailers.get(partition.0 as usize))
-            .ok_or_else(|| Error::unavailable(format!("partition {partition} of the log is not read yet")))
-    }
-
     /// The now for drops: the earliest of the partitions' log times, the store's date and one's own clock, less a
     /// margin. A row that is expired then is expired for every reader.
     pub(crate) async fn now_for_drops(&self) -> Result<i64> {

@@ -5,13 +5,17 @@
 //! for when it ends. Sleeping is `tokio::time::sleep`, which a test pauses; [`SystemClock::monotonic`](Clock) follows it.
 
 mod backoff;
+mod budget;
 mod clock;
+mod hedge;
 mod ids;
 mod phases;
 mod tasks;
 
 pub use backoff::Backoff;
+pub use budget::Budget;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use hedge::Hedger;
 pub use ids::{Ids, SeededIds, SystemIds};
 pub use phases::{PhaseObserver, Phases};
 pub use tasks::{Shutdown, TaskHandle, Tasks};

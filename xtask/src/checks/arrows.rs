@@ -14,7 +14,7 @@ const LEVELS: &[(u8, &[&str])] = &[
     (3, &["nacre-store", "nacre-cache"]),
     (4, &["nacre-catalog", "nacre-log"]),
     (5, &["nacre-engine", "nacre-api"]),
-    (6, &["nacre-client", "nacre-sim"]),
+    (6, &["nacre-client", "nacre-fleet", "nacre-sim"]),
     (
         7,
         &[

@@ -89,7 +89,7 @@ impl Node {
     /// Bytes of the tail of a partition, roughly: counted anew, and from then on what writes are judged by.
     pub fn tail_bytes(&self, partition: PartitionId) -> u64 {
         let bytes = self.open_tables().iter().map(|table| table.pending(partition).1).sum();
-        if let Ok(tailer) = self.shared.tailer(partition) {
+        if let Ok(tailer) = self.shared.tails.get(partition) {
             tailer.pending_bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
         }
         bytes
@@ -111,7 +111,7 @@ impl Node {
     /// `Unavailable`, `Unknown`: nothing is lost, try again. A table that fails alone is carried, not an error.
     pub async fn flush(self: &Arc<Self>, partition: PartitionId, mode: FlushMode) -> Result<FlushReport> {
         let began = self.shared.ctx.clock.monotonic();
-        let tailer = self.shared.tailer(partition)?;
+        let tailer = self.shared.tails.get(partition)?;
         let cut = tailer.cut().await?;
         self.shared.ctx.phases.reach("flush/cut").await;
         let mut report = FlushReport { through: cut.position.offset, ..FlushReport::default() };

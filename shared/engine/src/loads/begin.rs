@@ -25,7 +25,7 @@ impl Table {
         self.check_key_columns(request)?;
         request.source.as_ref().map_or(Ok(()), source::check)?;
         let mut log_time = i64::MAX;
-        for partition in self.partitions_of(None) {
+        for partition in self.partitions() {
             log_time = log_time.min(self.shared.log.log_time(partition).await?);
         }
         let version = self.load_version(request, log_time)?;

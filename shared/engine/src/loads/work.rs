@@ -161,7 +161,7 @@ impl Table {
         self.shared.ctx.phases.reach("commit/prepare").await;
         let report_path = Some(self.put_report(load, report).await?);
         let mut log_time = i64::MIN;
-        for partition in self.partitions_of(None) {
+        for partition in self.partitions() {
             log_time = log_time.max(self.shared.log.log_time(partition).await?);
         }
         let weights = self.weights(&segments, load.mode == LoadMode::Replace).await?;

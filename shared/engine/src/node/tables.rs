@@ -19,6 +19,20 @@ use crate::names::TableEntry;
 use crate::{Created, Table};
 
 impl Node {
+    /// Opens every table of the store that is not open yet, so that [`Node::open_tables`] has them all. For who looks
+    /// after them; others open what they are asked for.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn open_all_tables(self: &Arc<Self>) -> Result<()> {
+        for namespace in self.namespaces().await? {
+            for table in self.tables(&namespace).await? {
+                self.table_by_id(table.id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a table, or answers that it is there and equal. `split_at` are the first keys of all shards but the first.
     ///
     /// # Errors

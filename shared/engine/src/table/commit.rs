@@ -208,7 +208,7 @@ impl Table {
             .any(|change| matches!(change, Change::CommitLoad { .. } | Change::RevertLoad { .. }));
         let table = self.clone();
         let notice = async move {
-            for partition in table.partitions_of(None) {
+            for partition in table.partitions() {
                 let id = WriteId(table.shared.ctx.ids.random_u128());
                 let record = EncodedRecord::notice(id, table.id, seq);
                 let outcome = table.shared.log.append(partition, record, NOTICE_LIMIT).await;

@@ -66,7 +66,7 @@ impl Table {
         }
         let mut ends = Vec::new();
         let mut log_time = i64::MIN;
-        for partition in self.partitions_of(None) {
+        for partition in self.partitions() {
             log_time = log_time.max(self.shared.log.log_time(partition).await?);
             ends.push((partition, self.shared.log.end(partition).await?.offset));
         }

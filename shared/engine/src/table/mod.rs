@@ -11,7 +11,7 @@ mod write;
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use crate::tail::memtable::{MemTable, TailRow};
 use crate::view::{Live, View};
 use crate::{ShardInfo, TableInfo};
 use commit::{CommitQueue, Cursor};
+pub(crate) use read::Touch;
 
 /// The handle that reads and writes of one table go through. One per table and process.
 pub struct Table {
@@ -36,6 +37,10 @@ pub struct Table {
     cursor: tokio::sync::Mutex<Cursor>,
     /// Clock of this process, in microseconds, when the table log was last seen to stand where the manifest stands.
     fresh_at: AtomicU64,
+    /// The highest sequence that somebody told of.
+    heard: AtomicU64,
+    /// A task reads the table log on that account.
+    follows: AtomicBool,
     /// Since when this process knows settings whose lateness does not hold from known offsets yet.
     lateness_seen: Mutex<Option<lateness::Seen>>,
 }
@@ -61,6 +66,8 @@ impl Table {
             commits: CommitQueue::default(),
             cursor: tokio::sync::Mutex::new(opened.cursor),
             fresh_at: AtomicU64::new(began.as_micros() as u64),
+            heard: AtomicU64::new(0),
+            follows: AtomicBool::new(false),
             lateness_seen: Mutex::default(),
         })))
     }
@@ -138,6 +145,48 @@ impl Table {
         Ok(())
     }
 
+    /// Somebody says that the table log stands at `seq`; answers whether [`Table::follow_what_was_heard`] is to be run.
+    pub(crate) fn hear(&self, seq: Seq) -> bool {
+        if self.seq() >= seq {
+            return false;
+        }
+        self.heard.fetch_max(seq.0, Ordering::AcqRel);
+        !self.follows.swap(true, Ordering::AcqRel)
+    }
+
+    /// Reads the table log once for all who told of it meanwhile.
+    pub(crate) async fn follow_what_was_heard(self: &Arc<Self>) {
+        loop {
+            let heard = self.heard.load(Ordering::Acquire);
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(table = %self.id, %error, "an edit that was told of could not be read; the next poll tries again");
+                self.heard.fetch_min(self.seq().0, Ordering::AcqRel);
+            }
+            self.follows.store(false, Ordering::Release);
+            // Told between the read and the line above: nobody else will follow it.
+            let is_news = self.heard.load(Ordering::Acquire) > heard;
+            if !is_news || self.follows.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
+    }
+
+    /// Reads what others have appended to the table log.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Corrupt`.
+    pub async fn renew(self: &Arc<Self>) -> Result<()> {
+        self.refresh().await
+    }
+
+    /// Reads the table log where this process has not reached `edition` yet.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Corrupt`.
+    pub async fn reach_edition(self: &Arc<Self>, edition: Seq) -> Result<()> {
+        if self.view.load().manifest.edition() < edition { self.refresh().await } else { Ok(()) }
+    }
+
     /// How old what this process knows of the table log may be, in microseconds.
     pub(crate) fn age_micros(&self) -> u64 {
         (self.shared.ctx.clock.monotonic().as_micros() as u64)
@@ -161,6 +210,13 @@ impl Table {
             self.view.store(Arc::new(live.view()));
         }
         memtable
+    }
+
+    /// Lets go of the tail of a partition that this process does not read any more.
+    pub(crate) fn forget_tail(&self, partition: PartitionId) {
+        let mut live = self.live.lock();
+        live.tails.retain(|(held, _)| *held != partition);
+        self.view.store(Arc::new(live.view()));
     }
 
     /// The rows of sealed memtables below `to` that the manifest does not cover, with their ranks.
@@ -209,7 +265,7 @@ impl Table {
         change: impl Fn(&TableSettings) -> Result<TableSettings> + Send + 'static,
     ) -> Result<()> {
         let mut log_time = i64::MIN;
-        for partition in self.partitions_of(None) {
+        for partition in self.partitions() {
             log_time = log_time.max(self.shared.log.log_time(partition).await?);
         }
         self.commit(Box::new(move |manifest| {

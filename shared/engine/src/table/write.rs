@@ -110,7 +110,7 @@ impl Table {
     pub fn read_token(&self) -> SessionToken {
         let mut token = self.token();
         for (partition, _) in self.view.load().manifest.partitions() {
-            if let Ok(tailer) = self.shared.tailer(partition)
+            if let Ok(tailer) = self.shared.tails.get(partition)
                 && let Some(position) = *tailer.applied.borrow()
             {
                 token.positions.push((partition, position.offset));
@@ -196,11 +196,12 @@ impl Table {
         record: EncodedRecord,
         options: &WriteOptions,
     ) -> AppendOutcome {
-        let tailer = match self.shared.tailer(partition) {
-            Ok(tailer) => tailer,
-            Err(error) => return AppendOutcome::NotAppended(error),
+        // In a fleet the tail is in other processes.
+        let tailer = self.shared.tails.get(partition).ok();
+        let pending = match &tailer {
+            Some(tailer) => tailer.pending_bytes.load(Ordering::Relaxed),
+            None => self.shared.backlog.bytes(partition),
         };
-        let pending = tailer.pending_bytes.load(Ordering::Relaxed);
         if pending > self.shared.config.tail_bytes_max {
             self.shared.metrics.rows_overloaded.inc();
             return AppendOutcome::NotAppended(
@@ -213,6 +214,7 @@ impl Table {
             );
         }
         let began = self.shared.ctx.clock.monotonic();
+        let record_bytes = record.len() as u64;
         let outcome = match options.first_attempt_micros {
             None => self.shared.log.append(partition, record, options.deadline).await,
             Some(first) => {
@@ -224,6 +226,10 @@ impl Table {
             }
         };
         if let AppendOutcome::Appended(appended) = &outcome {
+            let Some(tailer) = &tailer else {
+                self.shared.backlog.appended(partition, appended.offset.next(), record_bytes);
+                return outcome;
+            };
             // Durable; what is left is that the next read of this process sees it.
             let left =
                 options.deadline.saturating_sub(self.shared.ctx.clock.monotonic().saturating_sub(began));

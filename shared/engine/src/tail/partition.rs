@@ -16,15 +16,16 @@
 //! in memory; nothing is read twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use nacre_log::{FlushedThrough, LogPosition, Op, RecordKind, Stamped, TailStep};
-use nacre_runtime::Backoff;
+use nacre_runtime::{Backoff, TaskHandle};
 use nacre_store::{GetOptions, ObjectPath};
 use nacre_types::{Error, Offset, PartitionId, Place, Rank, Result, TableId};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::carried;
@@ -62,9 +63,38 @@ pub(crate) struct Tailer {
     cuts: mpsc::Sender<oneshot::Sender<Cut>>,
     /// Bytes of rows applied since `flushed_through`, roughly: what the bound on writes is about.
     pub(crate) pending_bytes: Arc<AtomicU64>,
+    answers: AtomicBool,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<TaskHandle<()>>>,
 }
 
 impl Tailer {
+    /// Whether the tail holds everything that was in the log when it was begun.
+    pub(crate) fn answers(&self) -> bool {
+        self.answers.load(Ordering::Acquire)
+    }
+
+    /// It does.
+    pub(crate) fn answer(&self) {
+        self.answers.store(true, Ordering::Release);
+    }
+
+    /// Whether the task was told to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Ends the task; when this returns it inserts no more.
+    pub(crate) async fn stop(&self) {
+        self.stop.send_replace(true);
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the reader of a partition did not end in order");
+        }
+    }
+
     /// Seals every memtable at the position that is applied now.
     ///
     /// # Errors
@@ -112,8 +142,16 @@ pub(crate) fn start(node: &Arc<Node>, partition: PartitionId) -> Tailer {
         pending_bytes: pending_bytes.clone(),
         newest: None,
     };
-    node.shared.ctx.tasks.spawn("tail", async move { task.run(cut_rx).await });
-    Tailer { applied, cuts, pending_bytes }
+    let (stop, stopped) = watch::channel(false);
+    let running = node.shared.ctx.tasks.spawn("tail", async move { task.run(cut_rx, stopped).await });
+    Tailer {
+        applied,
+        cuts,
+        pending_bytes,
+        answers: AtomicBool::new(false),
+        stop,
+        task: Mutex::new(Some(running)),
+    }
 }
 
 struct Filling {
@@ -131,20 +169,28 @@ struct Task {
 }
 
 impl Task {
-    async fn run(&mut self, mut cuts: mpsc::Receiver<oneshot::Sender<Cut>>) {
+    async fn run(
+        &mut self,
+        mut cuts: mpsc::Receiver<oneshot::Sender<Cut>>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         let shutdown = self.node.shared.ctx.tasks.shutdown_token();
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
         loop {
             let failed = tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
+                _ = stopped.wait_for(|stopped| *stopped) => return,
                 result = self.read_log(&mut cuts) => result,
             };
             if let Err(error) = failed {
                 tracing::error!(partition = %self.partition, %error, "the log cannot be read; it is tried again");
             }
             self.node.shared.metrics.tail_restarts.inc();
-            tokio::time::sleep(backoff.next(&*self.node.shared.ctx.ids)).await;
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(backoff.next(&*self.node.shared.ctx.ids)) => {}
+            }
         }
     }
 

@@ -4,8 +4,6 @@ use super::address::Address;
 use super::answer::{Partial, Whole};
 use super::ask::{Ask, Kind, TEXT_AT_MOST};
 use super::body;
-use super::budget::Budget;
-use super::hedge::Hedger;
 use super::lanes::{Lanes, Place};
 use super::refusal::Refusal;
 use crate::aws::http::{Http, Lost};
@@ -17,7 +15,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use nacre_runtime::{Backoff, Context};
+use nacre_runtime::{Backoff, Budget, Context, Hedger};
 use nacre_types::{Error, ErrorKind, Result};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::HttpRequestBody;
@@ -31,6 +29,11 @@ const HASHED_HERE: usize = 256 << 10;
 /// Repeats of reads, per thousand of them and at once.
 const REPEATS_PER_THOUSAND: u32 = 100;
 const REPEATS_AT_ONCE: u32 = 50;
+/// No get is sent again sooner.
+const HEDGED_AFTER: Duration = Duration::from_millis(10);
+/// Second gets, per thousand and at once.
+const HEDGES_PER_THOUSAND: u32 = 30;
+const HEDGES_AT_ONCE: u32 = 5;
 
 /// Times and sizes.
 #[derive(Debug, Clone)]
@@ -146,7 +149,7 @@ impl Client {
             http,
             keys,
             lanes: Lanes::new(tuning.lane_width),
-            hedger: Mutex::new(Hedger::new()),
+            hedger: Mutex::new(Hedger::new(HEDGED_AFTER, Budget::new(HEDGES_PER_THOUSAND, HEDGES_AT_ONCE))),
             repeats: Mutex::new(Budget::new(REPEATS_PER_THOUSAND, REPEATS_AT_ONCE)),
             tuning,
         })

@@ -22,7 +22,7 @@
 //!
 //! **Reads** are repeated within a budget, a number of attempts and a deadline. Parts of uploads and copied parts are
 //! repeated in the same way: nobody sees them before the upload's end, and the same part may be sent twice. Gets are
-//! also hedged, within another budget ([`hedge`]).
+//! also hedged, within another budget ([`nacre_runtime::Hedger`]).
 //!
 //! **Big objects** are multipart uploads that end with If-None-Match ([`upload`]). **Copies** are uploads as well, of
 //! one or more parts that the store copies with x-amz-copy-source-if-match ([`copy`]): CopyObject with If-None-Match
@@ -40,10 +40,8 @@ mod address;
 mod answer;
 mod ask;
 mod body;
-mod budget;
 mod client;
 mod copy;
-mod hedge;
 mod lanes;
 mod list;
 mod promises;

@@ -22,6 +22,7 @@ use crate::{
     ExplainedRow, Explanation, Found, Lookup, ReadOptions, Receipt, RowPlace, ScanPage, ScanRequest,
 };
 use at_hand::AtHand;
+pub(crate) use consistency::Touch;
 use consistency::is_fresh_enough;
 use fetch::Fetcher;
 use get::{Lies, gather, rules};
@@ -30,11 +31,12 @@ const ATTEMPTS: usize = 4;
 
 /// Runs `$body` with a view, a lens and a fetcher, again on fresh state while a segment is gone.
 macro_rules! read {
-    ($table:expr, $options:expr, |$view:ident, $lens:ident, $fetcher:ident| $body:expr) => {{
+    ($table:expr, $touch:expr, $options:expr, |$view:ident, $lens:ident, $fetcher:ident| $body:expr) => {{
         let began = $table.shared.ctx.clock.monotonic();
         let mut attempt = 1;
         loop {
             let $view: Arc<View> = $table.view.load_full();
+            $table.check_held(&$view, $touch)?;
             let $lens: Arc<Lens> = $view.lens($options.edition, $options.preview)?;
             let mut $fetcher =
                 Fetcher { shared: &$table.shared, table: $table.id, receipt: Receipt::default() };
@@ -74,6 +76,9 @@ impl Table {
         if options.edition.is_some() || options.preview.is_some() || !is_fresh_enough(&view, options) {
             return None;
         }
+        if self.check_held(&view, Touch::Key(key)).is_err() {
+            return None;
+        }
         let began = self.shared.ctx.clock.monotonic();
         let mut at_hand = AtHand::new(&self.shared.cache, None);
         let lookup = lookup(&mut at_hand, &view, &view.lens, key, options)?;
@@ -93,8 +98,9 @@ impl Table {
         key: &[u8],
         options: &ReadOptions,
     ) -> Result<(Lookup, Receipt)> {
-        self.reach(options, Some(key)).await?;
-        read!(self, options, |view, lens, fetcher| fetcher
+        let touch = Touch::Key(key);
+        self.reach(options, touch).await?;
+        read!(self, touch, options, |view, lens, fetcher| fetcher
             .until_answered(&view.manifest, |at_hand| lookup(at_hand, &view, &lens, key, options))
             .await)
     }
@@ -109,9 +115,10 @@ impl Table {
         keys: &[Key],
         options: &ReadOptions,
     ) -> Result<(Vec<Lookup>, Receipt)> {
-        self.reach(options, None).await?;
+        let touch = Touch::Keys(keys);
+        self.reach(options, touch).await?;
         self.shared.metrics.gets.inc_by(keys.len() as u64);
-        read!(self, options, |view, lens, fetcher| {
+        read!(self, touch, options, |view, lens, fetcher| {
             let mut lookups: Vec<Option<Lookup>> = vec![None; keys.len()];
             fetcher
                 .until_answered(&view.manifest, |at_hand| {
@@ -139,9 +146,10 @@ impl Table {
         options: &ReadOptions,
     ) -> Result<(Vec<Found>, Receipt)> {
         Key::check(key)?;
-        self.reach(options, Some(key)).await?;
+        let touch = Touch::Key(key);
+        self.reach(options, touch).await?;
         let until = until.min(options.as_of);
-        read!(self, options, |view, lens, fetcher| {
+        read!(self, touch, options, |view, lens, fetcher| {
             let gathered = fetcher
                 .until_answered(&view.manifest, |at_hand| gather(at_hand, &view, &lens, key, |_| ()))
                 .await;
@@ -175,9 +183,10 @@ impl Table {
         request: &ScanRequest,
         options: &ReadOptions,
     ) -> Result<(ScanPage, Receipt)> {
-        self.reach(options, None).await?;
+        let touch = Touch::Range(&request.range);
+        self.reach(options, touch).await?;
         self.shared.metrics.scan_pages.inc();
-        read!(self, options, |view, lens, fetcher| {
+        read!(self, touch, options, |view, lens, fetcher| {
             scan::page(&mut fetcher, &view, &lens, request, options).await
         })
     }
@@ -188,9 +197,10 @@ impl Table {
     /// Those of [`Table::get`].
     pub async fn explain(self: &Arc<Self>, key: &[u8], options: &ReadOptions) -> Result<Explanation> {
         Key::check(key)?;
-        self.reach(options, Some(key)).await?;
+        let touch = Touch::Key(key);
+        self.reach(options, touch).await?;
         let answer: Result<((Vec<ExplainedRow>, nacre_types::Seq), Receipt)> =
-            read!(self, options, |view, lens, fetcher| {
+            read!(self, touch, options, |view, lens, fetcher| {
                 let manifest = view.manifest.seq();
                 let answered = fetcher
                     .until_answered(&view.manifest, |at_hand| {

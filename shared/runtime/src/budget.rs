@@ -3,7 +3,7 @@
 /// Repeats are a share of the requests: each request earns a part of a repeat, up to a small stock. So a store in
 /// trouble is asked a few percent more, not several times as much.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     /// Thousandths of a repeat.
     stock: u32,
     earned: u32,
@@ -14,18 +14,18 @@ const ONE: u32 = 1_000;
 
 impl Budget {
     /// Every request earns so many thousandths of a repeat; at most `most` are kept, and the stock begins full.
-    pub(super) fn new(per_thousand: u32, most: u32) -> Self {
+    pub fn new(per_thousand: u32, most: u32) -> Self {
         let most = most.saturating_mul(ONE);
         Self { stock: most, earned: per_thousand, most }
     }
 
     /// A request was asked for.
-    pub(super) fn earn(&mut self) {
+    pub fn earn(&mut self) {
         self.stock = self.stock.saturating_add(self.earned).min(self.most);
     }
 
     /// Takes one repeat; `false` = there is none.
-    pub(super) fn take(&mut self) -> bool {
+    pub fn take(&mut self) -> bool {
         match self.stock.checked_sub(ONE) {
             Some(rest) => {
                 self.stock = rest;
