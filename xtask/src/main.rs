@@ -8,6 +8,7 @@
 mod bench;
 mod cache;
 mod checks;
+mod dev;
 mod process;
 mod report;
 mod services;
@@ -24,7 +25,7 @@ usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
   bench [--peers] | http | write | load  the benchmarks; with the peers beside them; the program beside its peers
-  dev [--data DIR]                 the production stack with real services";
+  dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,13 +33,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["test", rest @ ..] => test::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
-        ["dev", ..] => {
-            eprintln!(
-                "cargo xtask dev comes with the multi-process deployment (Kafka, DynamoDB, S3). Until then \
-                 `cargo run --release -- serve` runs every role in one process."
-            );
-            ExitCode::from(2)
-        }
+        ["dev", rest @ ..] => dev::command(rest),
         ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

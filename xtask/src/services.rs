@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const VERSITYGW: &str = "versitygw";
+pub(crate) const VERSITYGW: &str = "versitygw";
 const MINISTACK: &str = "ministack";
 const KAFKA: &str = "Kafka";
-const DYNAMODB_LOCAL: &str = "dynamodb-local";
+pub(crate) const DYNAMODB_LOCAL: &str = "dynamodb-local";
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(60);
@@ -40,23 +40,40 @@ impl Services {
         }
     }
 
+    /// Those that a production stack is made of: a store, a catalog and a log.
+    pub(crate) fn of_a_stack() -> Outcome<Self> {
+        Ok(Self {
+            versitygw: Some(cache::versitygw()?),
+            ministack: None,
+            dynamodb_local: Some(cache::dynamodb_local()?),
+            kafka: Some(cache::kafka()?),
+        })
+    }
+
     /// The folder of Kafka's jars, for tests that start brokers of their own.
     pub(crate) fn kafka_jars(&self) -> Option<&Path> {
         self.kafka.as_deref()
     }
 
-    /// Starts them.
+    /// Starts them, on a folder that goes with them.
     pub(crate) fn start(&self) -> Running {
-        let mut running = Running { servers: Vec::new(), folder: tempfile::tempdir().ok() };
-        let Some(folder) = running.folder.as_ref().map(|folder| folder.path().to_owned()) else {
+        let Ok(folder) = tempfile::tempdir() else {
             println!("NOTICE: no temporary folder, and so no servers for the tests");
-            return running;
+            return Running { servers: Vec::new(), folder: None };
         };
+        let mut running = self.start_in(folder.path());
+        running.folder = Some(folder);
+        running
+    }
+
+    /// Starts them on a folder that stays.
+    pub(crate) fn start_in(&self, folder: &Path) -> Running {
+        let mut running = Running { servers: Vec::new(), folder: None };
         let wanted = [
-            self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, &folder))),
-            self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, &folder))),
-            self.dynamodb_local.as_ref().map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, &folder))),
-            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, &folder))),
+            self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, folder))),
+            self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, folder))),
+            self.dynamodb_local.as_ref().map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, folder))),
+            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, folder))),
         ];
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
@@ -71,7 +88,7 @@ impl Services {
 fn versitygw(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
     let (port, data, versions) = (free_port()?, folder.join("versitygw"), folder.join("versitygw-versions"));
     for folder in [&data, &versions] {
-        std::fs::create_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let mut command = Command::new(program);
     command
@@ -163,7 +180,7 @@ group.initial.rebalance.delay.ms=0
 }
 
 /// A port that nobody listens at now.
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
@@ -231,6 +248,19 @@ impl Server {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
+    }
+}
+
+impl Running {
+    /// The URL of one of them.
+    pub(crate) fn url(&self, name: &str) -> Option<String> {
+        let server = self.servers.iter().find(|server| server.name == name)?;
+        Some(format!("http://127.0.0.1:{}", server.port))
+    }
+
+    /// Their processes, by name.
+    pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
+        self.servers.iter().map(|server| (server.name, server.child.id())).collect()
     }
 }
 

@@ -6,11 +6,12 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use nacre_api::headers;
-use nacre_engine::{Receipt, SessionToken};
+use nacre_engine::{Receipt, SessionToken, Table};
 use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::config::Prices;
+use crate::reads::By;
 
 /// Headers that hyper adds: date and length.
 const HYPERS_OWN: usize = 2;
@@ -103,6 +104,18 @@ impl Answer {
     /// What the client has seen.
     pub(crate) fn token(&mut self, token: &SessionToken) {
         self.text(headers::TOKEN, token.to_text().as_bytes());
+    }
+
+    /// Who answered, and what a session that got it has seen.
+    pub(crate) fn seen(&mut self, by: &By, table: &Table) {
+        match by {
+            By::Here => self.token(&table.read_token()),
+            By::Nodes { token, nodes } => {
+                self.token(token);
+                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                self.text(headers::NODES, names.join(",").as_bytes());
+            }
+        }
     }
 
     /// Where it came from and what it cost.

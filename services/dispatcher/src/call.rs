@@ -88,6 +88,18 @@ impl<'a> Call<'a> {
         self.app.node.table(&NamespaceName::new(ns)?, &TableName::new(table)?).await
     }
 
+    /// The table of a path, with what other processes have done to it by now: for what is asked seldom. Where the catalog
+    /// does not answer, as it is known.
+    pub(crate) async fn table_now(&self, ns: &str, table: &str) -> Result<Arc<Table>> {
+        let table = self.table(ns, table).await?;
+        if !self.app.node.is_alone()
+            && let Err(error) = table.renew().await
+        {
+            tracing::warn!(table = %table.id(), %error, "answering from what is known of the table");
+        }
+        Ok(table)
+    }
+
     /// Time that is left.
     pub(crate) fn left(&self) -> Duration {
         (self.started + self.deadline).saturating_sub(self.app.ctx.clock.monotonic())

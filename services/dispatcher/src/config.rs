@@ -10,6 +10,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether anyone who reaches the address may do anything. Needed to listen beyond loopback.
     pub anonymous: bool,
+    /// Whether it answers for tables at all; else only whether it is well, and its metrics.
+    pub answers_rows: bool,
     /// Time for a request that says none. Longer: fewer 504s while the store is slow, and more requests held meanwhile.
     pub default_deadline: Duration,
     /// Longest time that `nacre-deadline-ms` may ask for.
@@ -57,6 +59,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
             anonymous: false,
+            answers_rows: true,
             default_deadline: Duration::from_secs(10),
             max_deadline: Duration::from_secs(60),
             header_timeout: Duration::from_secs(15),

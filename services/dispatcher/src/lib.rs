@@ -15,8 +15,10 @@ mod convert;
 mod handlers;
 mod metrics;
 pub mod openapi;
+mod reads;
 mod server;
 mod service;
 
 pub use config::{Config, Prices};
+pub use reads::Reads;
 pub use server::{Server, run};

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::connection::Connections;
+use crate::reads::Reads;
 use crate::service::App;
 
 /// A server that is bound and not yet serving, so that its address can be told first.
@@ -28,16 +29,16 @@ pub struct Server {
 /// # Errors
 /// As [`Server::bind`].
 pub async fn run(config: Config, node: Arc<Node>, ctx: Context, shutdown: Shutdown) -> Result<()> {
-    Server::bind(config, node, ctx).await?.serve(shutdown).await;
+    Server::bind(config, node, Reads::Here, ctx).await?.serve(shutdown).await;
     Ok(())
 }
 
 impl Server {
-    /// Binds the address.
+    /// Binds the address. `reads`: where rows are read.
     ///
     /// # Errors
     /// `Invalid` (`listen`) where the address cannot be bound, or lies beyond loopback without `anonymous`.
-    pub async fn bind(config: Config, node: Arc<Node>, ctx: Context) -> Result<Self> {
+    pub async fn bind(config: Config, node: Arc<Node>, reads: Reads, ctx: Context) -> Result<Self> {
         if !config.listen.ip().is_loopback() && !config.anonymous {
             return Err(Error::invalid(format!(
                 "refusing to listen on {} without authentication: everyone who reaches it could read and write \
@@ -51,7 +52,7 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, app: Arc::new(App::new(config, node, ctx)) })
+        Ok(Self { listener, address, app: Arc::new(App::new(config, node, reads, ctx)) })
     }
 
     /// Where it listens: with the port that was found if none was given.

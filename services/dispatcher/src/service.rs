@@ -24,12 +24,14 @@ use crate::answer::Answer;
 use crate::call::{Call, deadline_error};
 use crate::handlers;
 use crate::metrics::{Metrics, Outcome};
+use crate::reads::Reads;
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) node: Arc<Node>,
+    pub(crate) reads: Reads,
     pub(crate) ctx: Context,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Semaphore,
@@ -49,13 +51,14 @@ const LOW_SHARE: (usize, usize) = (1, 2);
 const NORMAL_SHARE: (usize, usize) = (9, 10);
 
 impl App {
-    pub(crate) fn new(config: Config, node: Arc<Node>, ctx: Context) -> Self {
+    pub(crate) fn new(config: Config, node: Arc<Node>, reads: Reads, ctx: Context) -> Self {
         let log_seed = ctx.ids.random_u64();
         let uploads = Semaphore::new(config.max_uploads.max(1));
         let metrics = Metrics::new(ctx.clock.now_micros());
         Self {
             config,
             node,
+            reads,
             ctx,
             metrics,
             uploads,
@@ -167,6 +170,12 @@ impl App {
         key_hash: &mut Option<u64>,
     ) -> Result<Answer> {
         check_head(parts)?;
+        if !self.config.answers_rows && class != RouteClass::Ops {
+            return Err(Error::not_found(
+                "this process does not play the role dispatcher; it answers /healthz, /readyz and /metrics alone",
+            )
+            .with_code("not-a-dispatcher"));
+        }
         self.admit(parts, class)?;
         let deadline = if class == RouteClass::LoadFile { UPLOAD_DEADLINE } else { self.deadline(parts)? };
         let mut call = Call::new(self, parts, body, request_id, started, deadline)?;

@@ -29,6 +29,8 @@ headers! {
     SOURCE = "nacre-source";
     /// Store GETs, their bytes, node microseconds, and the price of it.
     COST = "nacre-cost";
+    /// In a fleet, the processes that answered.
+    NODES = "nacre-nodes";
     /// Names the request in logs.
     REQUEST_ID = "nacre-request-id";
     /// Why there is no row: `row`, `tombstone` or `expired`.

@@ -32,6 +32,14 @@ impl PresenceConfig {
         }
     }
 
+    /// For a fleet on a catalog that answers in milliseconds: a death is noticed within about ten seconds.
+    pub fn fleet() -> Self {
+        Self {
+            heartbeat: HeartbeatConfig { every: Duration::from_secs(1), dead_after: Duration::from_secs(10) },
+            lease: LeaseConfig::default(),
+        }
+    }
+
     /// For a store whose requests cost time and money.
     pub fn remote() -> Self {
         Self { heartbeat: HeartbeatConfig::default(), lease: LeaseConfig::default() }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use nacre_engine::{Node, Receipt, SessionToken};
+use nacre_placement::NodeState;
 use nacre_runtime::{Budget, Hedger};
 use nacre_types::{Error, PartitionId, ProcessId, Result};
 use parking_lot::Mutex;
@@ -118,6 +119,24 @@ impl Fleet {
     /// Ends when the fleet may have changed since this was enabled, or first polled.
     pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
+    }
+
+    /// Returns when this process serves.
+    pub async fn wait_serving(&self) {
+        loop {
+            let changed = self.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_serving() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether this process does what its roles say.
+    pub fn is_serving(&self) -> bool {
+        self.own.lock().as_ref().is_none_or(|own| own.node.state == NodeState::Serving)
     }
 
     /// How processes of the fleet are read from.

@@ -15,6 +15,7 @@ use super::rows::schema;
 use crate::answer::Answer;
 use crate::call::{Call, or_stale};
 use crate::convert::{BatchForm, push_list};
+use crate::reads::{By, Reads, Seen};
 
 /// Longest body: every key at its longest, spelt in base64 within JSON.
 const BODY_BYTES: usize = limits::BATCH_GET_KEYS * (limits::KEY_BYTES * 4 / 3 + 64);
@@ -41,10 +42,12 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Res
     let (keys, partial) = parse(form, body, schema(&settings))?;
     let options = &ReadOptions { deadline: call.left(), ..options };
     let partial = partial || asked_partial;
-    let (got, receipt) = or_stale!(call, options, read(&table, &keys, options, partial).await)?;
+    let reads = &call.app.reads;
+    let seen = or_stale!(call, options, read(reads, &table, &keys, options, partial).await)?;
+    let Seen { value: got, receipt, by } = seen;
     let body = write(answer_form, &keys, &got, schema(&settings), &shape, &receipt)?;
     let mut answer = Answer::bytes(answer_form.media_type(), body);
-    answer.token(&table.read_token());
+    answer.seen(&by, &table);
     call.receipt(
         &mut answer,
         &receipt,
@@ -89,27 +92,34 @@ pub(crate) type Got = (ReadStatus, Option<Found>);
 
 /// Reads all keys at one edition. With `partial` a key that cannot be read now does not fail the others.
 pub(crate) async fn read(
+    reads: &Reads,
     table: &Arc<Table>,
     keys: &[Key],
     options: &ReadOptions,
     partial: bool,
-) -> Result<(Vec<Got>, Receipt)> {
+) -> Result<Seen<Vec<Got>>> {
     if keys.is_empty() {
         // The edition of an empty answer is the table's.
-        let edition = table.info().edition;
-        return Ok((Vec::new(), Receipt { edition, ..Receipt::default() }));
+        let receipt = Receipt { edition: table.info().edition, ..Receipt::default() };
+        return Ok(Seen { value: Vec::new(), receipt, by: By::Here });
     }
+    let mut by = By::Here;
     let mut options = options.clone();
     let mut total = Receipt::default();
     let mut room = limits::PAGE_BYTES;
     let mut got = Vec::with_capacity(keys.len());
     for piece in keys.chunks(HELD_KEYS) {
-        let (lookups, receipt) = match table.batch_get(piece, &options).await {
-            Ok((lookups, receipt)) => (lookups.into_iter().map(Ok).collect(), receipt),
-            Err(error) if partial && may_be_partial(&error) => one_by_one(table, piece, &options).await?,
+        let Seen { value: lookups, receipt, by: who } = match reads.batch_get(table, piece, &options).await {
+            Ok(Seen { value, receipt, by }) => {
+                Seen { value: value.into_iter().map(Ok).collect(), receipt, by }
+            }
+            Err(error) if partial && may_be_partial(&error) => {
+                one_by_one(reads, table, piece, &options).await?
+            }
             Err(error) => return Err(error),
         };
         total.add(&receipt);
+        by.join(who)?;
         options.edition = Some(receipt.edition);
         for lookup in lookups {
             got.push(match lookup {
@@ -124,7 +134,7 @@ pub(crate) async fn read(
             });
         }
     }
-    Ok((got, total))
+    Ok(Seen { value: got, receipt: total, by })
 }
 
 /// Keys that are read at once, and so how many values may be held that the answer has no room for. Fewer: less memory
@@ -138,22 +148,24 @@ fn may_be_partial(error: &Error) -> bool {
 
 /// Each key by itself, at the edition of the first that answers: which ones are unavailable?
 async fn one_by_one(
+    reads: &Reads,
     table: &Arc<Table>,
     keys: &[Key],
     options: &ReadOptions,
-) -> Result<(Vec<Result<Lookup>>, Receipt)> {
+) -> Result<Seen<Vec<Result<Lookup>>>> {
     const AT_ONCE: usize = 16;
     let pinned = ReadOptions { edition: options.edition.or(Some(table.info().edition)), ..options.clone() };
-    let mut total = Receipt::default();
+    let (mut total, mut by) = (Receipt::default(), By::Here);
     let mut lookups = Vec::with_capacity(keys.len());
     // Collected first: a stream that maps lazily would not be Send across the wait.
-    let gets: Vec<_> = keys.iter().map(|key| table.get(key, &pinned)).collect();
+    let gets: Vec<_> = keys.iter().map(|key| reads.get(table, key, &pinned)).collect();
     let mut answers = futures::stream::iter(gets).buffered(AT_ONCE);
     while let Some(answer) = answers.next().await {
         lookups.push(match answer {
-            Ok((lookup, receipt)) => {
-                total.add(&receipt);
-                Ok(lookup)
+            Ok(seen) => {
+                total.add(&seen.receipt);
+                by.join(seen.by)?;
+                Ok(seen.value)
             }
             Err(error) if may_be_partial(&error) => Err(error),
             Err(error) => return Err(error),
@@ -162,7 +174,7 @@ async fn one_by_one(
     if let Some(edition) = pinned.edition {
         total.edition = edition;
     }
-    Ok((lookups, total))
+    Ok(Seen { value: lookups, receipt: total, by })
 }
 
 fn write(

@@ -18,7 +18,7 @@ use crate::convert;
     responses((status = 201, body = LoadBody, description = "Begun: write Parquet files below staging_url, or PUT them here, and commit."), (status = 200, body = LoadBody, description = "The key's newest attempt."), (status = 409, body = Problem, content_type = "application/problem+json", description = "The key was used with another body; or the table's keys are others.")))]
 pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
-    let handle = call.table(ns, table).await?;
+    let handle = call.table_now(ns, table).await?;
     let key = call.idempotency_key()?;
     let body: BeginLoadBody = from_json(&call.json_body().await?)?;
     let (request, canonical) = convert::begin_load(body)?;
@@ -37,7 +37,7 @@ pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<
     responses((status = 200, body = LoadsBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;
-    let mut infos = call.table(ns, table).await?.loads().await?;
+    let mut infos = call.table_now(ns, table).await?.loads().await?;
     infos.sort_by_key(convert::load_place);
     let (loads, next_page_token) = page.cut(infos, |info| convert::load_place(info).to_vec(), convert::load);
     Ok(Answer::json(StatusCode::OK, &LoadsBody { loads, next_page_token }))
@@ -49,7 +49,7 @@ pub(crate) async fn list(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
     responses((status = 200, body = LoadBody, description = "How it stands."), (status = 404, body = Problem, content_type = "application/problem+json", description = "load-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let info = call.table(ns, table).await?.load(load_id(id)?).await?;
+    let info = call.table_now(ns, table).await?.load(load_id(id)?).await?;
     Ok(load(StatusCode::OK, info))
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str, id: &st
     responses((status = 202, body = LoadBody, description = "Under way."), (status = 200, body = LoadBody, description = "Prepared already."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn prepare(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let table = call.table(ns, table).await?;
+    let table = call.table_now(ns, table).await?;
     let CommitLoadBody { files, rows } = from_json(&call.json_body().await?)?;
     let info = table.prepare_load(load_id(id)?, files, rows).await?;
     Ok(load(done_or_accepted(&info, LoadState::Prepared), info))
@@ -71,7 +71,7 @@ pub(crate) async fn prepare(call: &mut Call<'_>, ns: &str, table: &str, id: &str
     responses((status = 202, body = LoadBody, description = "Under way."), (status = 200, body = LoadBody, description = "Committed already."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn commit(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let table = call.table(ns, table).await?;
+    let table = call.table_now(ns, table).await?;
     let CommitLoadBody { files, rows } = from_json(&call.json_body().await?)?;
     let info = table.commit_load(load_id(id)?, files, rows).await?;
     Ok(load(done_or_accepted(&info, LoadState::Committed), info))
@@ -83,7 +83,7 @@ pub(crate) async fn commit(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
     responses((status = 200, body = LoadBody, description = "Cancelled."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state.")))]
 pub(crate) async fn cancel(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let info = call.table(ns, table).await?.cancel_load(load_id(id)?).await?;
+    let info = call.table_now(ns, table).await?.cancel_load(load_id(id)?).await?;
     Ok(load(StatusCode::OK, info))
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn cancel(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
     responses((status = 200, body = LoadBody, description = "Reverted."), (status = 409, body = Problem, content_type = "application/problem+json", description = "It is in another state, or its undo window is over.")))]
 pub(crate) async fn revert(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let info = call.table(ns, table).await?.revert_load(load_id(id)?).await?;
+    let info = call.table_now(ns, table).await?.revert_load(load_id(id)?).await?;
     Ok(load(StatusCode::OK, info))
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn revert(call: &mut Call<'_>, ns: &str, table: &str, id: &str)
     responses((status = 200, body = Vec<LoadFileBody>, description = "One per file.")))]
 pub(crate) async fn files(call: &mut Call<'_>, ns: &str, table: &str, id: &str) -> Result<Answer> {
     call.finish_query()?;
-    let files = call.table(ns, table).await?.load_files(load_id(id)?).await?;
+    let files = call.table_now(ns, table).await?.load_files(load_id(id)?).await?;
     let files: Vec<LoadFileBody> = files.into_iter().map(convert::load_file).collect();
     Ok(Answer::json(StatusCode::OK, &files))
 }
@@ -121,7 +121,7 @@ pub(crate) async fn put_file(
     name: &str,
 ) -> Result<Answer> {
     call.finish_query()?;
-    let (table, id) = (call.table(ns, table).await?, load_id(id)?);
+    let (table, id) = (call.table_now(ns, table).await?, load_id(id)?);
     let name = convert::file_name(name)?;
     let Ok(_slot) = call.app.uploads.try_acquire() else {
         return Err(Error::overloaded(format!(

@@ -16,6 +16,7 @@ use super::batch_get::{Got, push_got, read};
 use super::rows::schema;
 use crate::answer::Answer;
 use crate::call::{Call, MOST_TOKENS, or_stale};
+use crate::reads::{Reads, Seen};
 
 /// Tables asked at once.
 const AT_ONCE: usize = 8;
@@ -49,15 +50,18 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
         let table = node.table(&namespace, &TableName::new(name)?).await?;
         tables.push((name, Part::new(table, &gets, &options, &tokens, call.serve_stale)?));
     }
-    let parts: Vec<_> = tables.iter().map(|(_, part)| part.read(partial)).collect();
+    let reads = &call.app.reads;
+    let parts: Vec<_> = tables.iter().map(|(_, part)| part.read(reads, partial)).collect();
     let mut answers = futures::stream::iter(parts).buffered(AT_ONCE);
     let mut total = Receipt::default();
     let mut spelt: Vec<Vec<u8>> = vec![Vec::new(); request.gets.len()];
     let mut editions = BTreeMap::new();
     let mut rows = 0;
+    let mut seen = Vec::with_capacity(tables.len());
     for (name, part) in &tables {
         let Some(answer) = answers.next().await else { break };
-        let (got, receipt) = answer?;
+        let Seen { value: got, receipt, by } = answer?;
+        seen.push(by.token(&part.table).to_text());
         total.add(&receipt);
         editions.insert(*name, receipt.edition);
         rows += part.spell(&got, &shape, &mut spelt)?;
@@ -66,7 +70,6 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     answer.set_status(StatusCode::OK);
     // What no request can send back is of no use.
     if (1..=MOST_TOKENS).contains(&tables.len()) {
-        let seen: Vec<_> = tables.iter().map(|(_, part)| part.table.read_token().to_text()).collect();
         answer.text(nacre_api::headers::TOKEN, seen.join(",").as_bytes());
     }
     call.receipt(&mut answer, &total, rows);
@@ -151,10 +154,10 @@ impl Part {
     }
 
     /// All at the edition of the first answer.
-    async fn read(&self, partial: bool) -> Result<(Answers, Receipt)> {
+    async fn read(&self, reads: &Reads, partial: bool) -> Result<Seen<Answers>> {
         let options = &self.options;
-        let (rows, mut receipt) =
-            or_stale!(self, options, read(&self.table, &self.keys, options, partial).await)?;
+        let seen = or_stale!(self, options, read(reads, &self.table, &self.keys, options, partial).await)?;
+        let Seen { value: rows, mut receipt, mut by } = seen;
         let mut pinned = self.options.clone();
         if !self.keys.is_empty() {
             pinned.edition = Some(receipt.edition);
@@ -163,13 +166,14 @@ impl Part {
         for wanted in &self.versions {
             let Versions { key, since, until, limit, .. } = wanted;
             let options = &pinned;
-            let (found, cost) =
-                or_stale!(self, options, self.table.versions(key, *since, *until, *limit, options).await)?;
-            receipt.add(&cost);
-            pinned.edition = Some(cost.edition);
-            versions.push(found);
+            let range = (*since, *until, *limit);
+            let seen = or_stale!(self, options, reads.versions(&self.table, key, range, options).await)?;
+            receipt.add(&seen.receipt);
+            pinned.edition = Some(seen.receipt.edition);
+            by.join(seen.by)?;
+            versions.push(seen.value);
         }
-        Ok((Answers { rows, versions }, receipt))
+        Ok(Seen { value: Answers { rows, versions }, receipt, by })
     }
 
     /// Writes each answer where its get stands; answers how many rows there are.

@@ -7,6 +7,7 @@ use nacre_types::{Error, Result};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::openapi;
+use crate::reads::Reads;
 
 /// Whether the process answers at all.
 #[utoipa::path(get, path = "/healthz", tag = "Operations", responses((status = 200, description = "It does.", body = String, content_type = "text/plain")))]
@@ -23,6 +24,12 @@ pub(crate) async fn readyz(call: &mut Call<'_>) -> Result<Answer> {
         return Err(Error::unavailable("the server is stopping").with_code("draining"));
     }
     call.app.node.ready()?;
+    if let Reads::Fleet(fleet) = &call.app.reads
+        && !fleet.is_serving()
+    {
+        return Err(Error::unavailable("the process takes on its part of the log, or hands it over")
+            .with_code("starting"));
+    }
     Ok(Answer::bytes("text/plain", &b"ready\n"[..]))
 }
 

@@ -15,6 +15,7 @@ use super::scan::FIRST;
 use crate::answer::Answer;
 use crate::call::{Call, or_stale};
 use crate::convert;
+use crate::reads::Seen;
 
 const BYTES: &KeySchema = &KeySchema::Bytes;
 
@@ -72,12 +73,13 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     let fields = call.query.take_text("fields")?;
     call.finish_query()?;
     let shape = ValueShape::new(None, fields.as_deref(), false)?;
-    let (lookup, receipt) = or_stale!(call, options, table.get(key, options).await)?;
+    let seen = or_stale!(call, options, call.app.reads.get(table, key, options).await)?;
+    let Seen { value: lookup, receipt, by } = seen;
     let found = match lookup {
         Lookup::Found(found) => found,
         Lookup::Absent(absence) => {
             let mut answer = call.absent(absence, &receipt);
-            answer.token(&table.read_token());
+            answer.seen(&by, table);
             return Ok(answer);
         }
     };
@@ -87,7 +89,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     if call.parts.headers.get_all(IF_NONE_MATCH).iter().any(named) {
         answer.set_status(StatusCode::NOT_MODIFIED);
         answer.row(&tag, found.version, found.expires_at);
-        answer.token(&table.read_token());
+        answer.seen(&by, table);
         call.receipt(&mut answer, &receipt, 1);
         return Ok(answer);
     }
@@ -104,7 +106,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
         answer.set_body(found.value);
     }
     answer.row(&tag, found.version, found.expires_at);
-    answer.token(&table.read_token());
+    answer.seen(&by, table);
     call.receipt(&mut answer, &receipt, 1);
     Ok(answer)
 }
@@ -181,8 +183,9 @@ pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &s
     let shape = ValueShape::new(encoding, place.fields.as_deref(), true)?;
     let (since, until) = (place.since.unwrap_or(i64::MIN), place.until.unwrap_or(i64::MAX));
     // One more than is shown tells whether there are more.
-    let (mut found, receipt) =
-        or_stale!(call, options, table.versions(&key, since, until, limit + 1, options).await)?;
+    let range = (since, until, limit + 1);
+    let seen = or_stale!(call, options, call.app.reads.versions(&table, &key, range, options).await)?;
+    let Seen { value: mut found, receipt, by } = seen;
     let mut room = limits::PAGE_BYTES;
     let fits = |row: &&Found| {
         room = room.saturating_sub(row.value.len());
@@ -199,7 +202,7 @@ pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &s
     let rows = found.iter().map(|found| (&key[..], found));
     let body = convert::rows_page(rows, schema(&settings), &shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(nacre_api::JSON, body);
-    answer.token(&table.read_token());
+    answer.seen(&by, &table);
     call.receipt(&mut answer, &receipt, found.len());
     Ok(answer)
 }
@@ -252,8 +255,8 @@ pub(crate) async fn explain(call: &mut Call<'_>, ns: &str, table: &str, key: &st
     let key = call.path_key(key, schema(&settings))?;
     let options = &call.read_options(&table)?;
     call.finish_query()?;
-    let explanation = or_stale!(call, options, table.explain(&key, options).await)?;
-    let mut answer = Answer::json(StatusCode::OK, &convert::explanation(explanation));
-    answer.token(&table.read_token());
+    let seen = or_stale!(call, options, call.app.reads.explain(&table, &key, options).await)?;
+    let mut answer = Answer::json(StatusCode::OK, &convert::explanation(seen.value));
+    answer.seen(&seen.by, &table);
     Ok(answer)
 }

@@ -12,6 +12,7 @@ use super::rows::schema;
 use crate::answer::Answer;
 use crate::call::{Call, or_stale};
 use crate::convert;
+use crate::reads::Seen;
 
 /// What makes two requests the same scan; a request with a token may repeat all of them or none.
 const FILTERS: [&str; 9] = ["prefix", "start", "end", "reverse", "since", "until", "as_of", "load", "fields"];
@@ -67,7 +68,8 @@ async fn answer(
         max_bytes: limits::PAGE_BYTES,
         keys_only: shape.keys_only,
     };
-    let (page, receipt) = or_stale!(call, options, table.scan(&request, options).await)?;
+    let seen = or_stale!(call, options, call.app.reads.scan(table, &request, options).await)?;
+    let Seen { value: page, receipt, by } = seen;
     let next = page.next.map(|next| {
         let KeyRange { start, end } = place.rest.clone();
         let rest =
@@ -79,7 +81,7 @@ async fn answer(
     let rows = page.rows.iter().map(|(key, found)| (&key[..], found));
     let body = convert::rows_page(rows, schema, shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(JSON, body);
-    answer.token(&table.read_token());
+    answer.seen(&by, table);
     call.receipt(&mut answer, &receipt, page.rows.len());
     Ok(answer)
 }

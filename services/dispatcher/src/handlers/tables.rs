@@ -27,7 +27,7 @@ pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     responses((status = 200, body = TableDescription, description = "Settings and state."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found or namespace-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
-    let info = call.table(ns, table).await?.info();
+    let info = call.table_now(ns, table).await?.info();
     Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
 }
 

@@ -87,7 +87,8 @@ impl Harness {
             Arc::new(ObjectLog::open(log(store.clone()), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
         let cache = CacheConfig { memory_bytes: 16 << 20, index_bytes: 4 << 20, disk: None };
         let node = Node::open(&ctx, store, catalog, log, cache, NodeConfig::default()).await.unwrap();
-        let server = Server::bind(config, node.clone(), ctx.clone()).await.unwrap();
+        let server =
+            Server::bind(config, node.clone(), nacre_dispatcher::Reads::Here, ctx.clone()).await.unwrap();
         let address = server.local_addr();
         let served = ctx.tasks.spawn("server", server.serve(ctx.tasks.shutdown_token()));
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();

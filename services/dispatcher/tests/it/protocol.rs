@@ -158,7 +158,9 @@ async fn requests_in_flight_finish_when_the_server_stops_and_nothing_new_is_take
 async fn beyond_loopback_it_listens_only_if_told_that_anyone_may() {
     let h = Harness::start().await;
     let open = nacre_dispatcher::Config { listen: ([0, 0, 0, 0], 0).into(), ..config() };
-    let bind = |config| nacre_dispatcher::Server::bind(config, h.node.clone(), h.ctx.clone());
+    let bind = |config| {
+        nacre_dispatcher::Server::bind(config, h.node.clone(), nacre_dispatcher::Reads::Here, h.ctx.clone())
+    };
     let error = bind(open.clone()).await.unwrap_err();
     assert!(error.code() == "listen" && error.detail().contains("--anonymous"), "{error}");
     assert!(bind(nacre_dispatcher::Config { anonymous: true, ..open }).await.is_ok());

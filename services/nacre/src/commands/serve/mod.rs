@@ -1,10 +1,12 @@
-//! `nacre serve`: every role in one process.
+//! `nacre serve`: every role in one process, or some of them in one of a fleet.
 
+mod fleet;
 mod listen;
 mod phases;
 mod roles;
 mod welcome;
 
+use self::fleet::{FleetSettings, Roles};
 use crate::output::Out;
 use crate::storage::StorageSettings;
 use crate::telemetry::{self, LogFormat};
@@ -22,9 +24,9 @@ pub(crate) struct Arguments {
 /// The settings of a server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
-    /// Which roles to play; others than all come with the multi-process deployment
-    #[arg(long, value_name = "ROLE", env = "NACRE_ROLE", default_value = "all")]
-    role: Role,
+    /// Which roles to play: all in one process, or some of dispatcher,cache,writer,loader,maintainer in a fleet of processes
+    #[arg(long, value_name = "ROLES", env = "NACRE_ROLE", default_value = "all")]
+    role: Roles,
 
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", env = "NACRE_LISTEN", default_value = "127.0.0.1:8790")]
@@ -32,6 +34,9 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     storage: StorageSettings,
+
+    #[command(flatten)]
+    fleet: FleetSettings,
 
     /// Keep everything in memory, and nothing after the end
     #[arg(long, env = "NACRE_EPHEMERAL", value_parser = clap::builder::BoolishValueParser::new())]
@@ -94,28 +99,16 @@ pub(crate) struct Settings {
     phase_socket: Option<PathBuf>,
 }
 
-/// Which part a process plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Role {
-    All,
-    Dispatcher,
-    CacheNode,
-    Writer,
-    Loader,
-    Maintainer,
-}
-
 impl Settings {
     /// Whether the settings fit one another.
     ///
     /// # Errors
     /// `Invalid` naming the setting.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.role != Role::All {
-            return Err(Error::invalid(
-                "role: one role per process comes with the multi-process deployment; for now it is all",
-            )
-            .with_code("not-built-yet"));
+        self.fleet.check(&self.role, self.anonymous)?;
+        if self.ephemeral && self.role != Roles::Alone {
+            return Err(Error::invalid("ephemeral: memory is shared by no processes; leave role out")
+                .with_code("config-invalid"));
         }
         let is_elsewhere =
             self.storage.store.is_some() || self.storage.catalog.is_some() || self.storage.log.is_some();
@@ -177,7 +170,8 @@ mod tests {
         assert!(settings("").check().is_ok());
         assert!(settings("--ephemeral --listen 127.0.0.1:0").check().is_ok());
         for (words, code) in [
-            ("--role writer", "not-built-yet"),
+            ("--ephemeral --role writer", "config-invalid"),
+            ("--role cache --fleet-listen 0.0.0.0:1", "listen-not-loopback"),
             ("--listen 0.0.0.0:1", "listen-not-loopback"),
             ("--ephemeral --store file:./x", "config-invalid"),
             ("--cache-memory 1KiB", "config-invalid"),

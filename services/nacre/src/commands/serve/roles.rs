@@ -13,16 +13,19 @@
 //! Nothing needs the orderly end: after a kill the same things are found in the log and the catalog. It is there so that
 //! clients see an answer instead of a broken connection.
 
+use super::fleet::{self, Roles};
 use super::{Settings, listen, phases, welcome};
 use crate::output::{Out, note};
 use crate::storage;
 use nacre_cache::{CacheConfig, DiskConfig};
-use nacre_dispatcher::Server;
-use nacre_engine::{FlushConfig, Node, NodeConfig};
+use nacre_cache_node::{CacheNode, CacheNodeConfig};
+use nacre_dispatcher::{Reads, Server};
+use nacre_engine::{FlushConfig, Hold, Node, NodeConfig};
+use nacre_fleet::{Fleet, Member, Role};
 use nacre_loader::{Decode, LoaderConfig};
 use nacre_runtime::{Context, TaskHandle, Tasks};
 use nacre_types::{Error, Result};
-use nacre_writer::WriterConfig;
+use nacre_writer::{Assigned, WriterConfig};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,45 +51,124 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
         ..FlushConfig::default()
     };
     let incarnation = storage.identity.log_incarnation;
-    let node_config = NodeConfig { incarnation, flush, ..NodeConfig::default() };
+    let (store_url, catalog_url) = (settings.store_url(), settings.storage.catalog_url());
+    let presence = fleet::presence(&store_url, catalog_url);
+    let (inner, member) = match &settings.role {
+        Roles::Alone => (None, None),
+        Roles::Some(roles) => inner(settings, roles).await?,
+    };
+    let node_config = NodeConfig {
+        incarnation,
+        flush,
+        presence,
+        poll_every: fleet::poll_every(&store_url, catalog_url),
+        hold: if member.is_some() { Hold::Chosen } else { Hold::All },
+        info: member.as_ref().map(Member::encode).unwrap_or_default(),
+        ..NodeConfig::default()
+    };
     let node =
         Node::open(&ctx, storage.store, storage.catalog, storage.log, cache(settings), node_config).await?;
 
     ctx.phases.reach("start/node").await;
-    // A world of its own, so that it can end before the rest does.
-    let front = Tasks::new();
-    let server = Server::bind(dispatcher(settings)?, node.clone(), ctx.clone()).await.map_err(taken)?;
     // Before anybody is told that it runs: who then stops it must find somebody who listens.
     let signals = Signals::new()?;
+    let holding = fleet::holding(&presence, Duration::from_secs(settings.shutdown_grace.0));
+    let fleet = member.map(|mut member| {
+        member.node.id = node.process();
+        Fleet::open(node.clone(), settings.fleet.config(), Some(member))
+    });
+    // A world of its own, so that it can end before the rest does.
+    let front = Tasks::new();
+    let mut running = Running::default();
+    if let (Some(inner), Some(fleet)) = (inner, &fleet) {
+        let serving = inner.serve(node.clone(), ctx.clone(), front.shutdown_token());
+        running.fronts.push(ctx.tasks.spawn("fleet", serving));
+        let keeping = fleet.clone().keep_held(holding.clone(), ctx.tasks.shutdown_token());
+        ctx.tasks.spawn("holding", keeping);
+    } else if let Some(fleet) = &fleet {
+        ctx.tasks.spawn("holding", fleet.clone().keep_held(holding.clone(), ctx.tasks.shutdown_token()));
+    }
+    let reads = fleet.clone().map_or(Reads::Here, Reads::Fleet);
+    let server =
+        Server::bind(dispatcher(settings)?, node.clone(), reads, ctx.clone()).await.map_err(taken)?;
     let address = server.local_addr();
-    let serving = ctx.tasks.spawn("dispatcher", server.serve(front.shutdown_token()));
-    let writer = ctx.tasks.spawn(
-        "writer",
-        nacre_writer::run(WriterConfig::default(), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
-    );
-    let loader = ctx.tasks.spawn(
-        "loader",
-        nacre_loader::run(loader_config(settings), node.clone(), ctx.clone(), ctx.tasks.shutdown_token()),
-    );
+    running.fronts.push(ctx.tasks.spawn("dispatcher", server.serve(front.shutdown_token())));
+    running.start(settings, &node, fleet.as_ref(), &ctx);
 
     let welcome = async {
-        node.wait_ready().await?;
-        welcome::say(address, &settings.store_url(), out)
+        match &fleet {
+            None => node.wait_ready().await?,
+            Some(fleet) => fleet.wait_serving().await,
+        }
+        welcome::say(address, &store_url, out)
     };
-    let why = until_stopped(signals, welcome, writer, loader).await;
+    let why = until_stopped(signals, welcome, running.roles).await;
+    if let Some(fleet) = &fleet {
+        fleet.leave(&holding).await;
+    }
     front.shutdown();
-    // The dispatcher's own grace ends what does not finish; this only waits for it.
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the dispatcher did not stop in order");
+    // Their own grace ends what does not finish; this only waits for it.
+    for serving in running.fronts {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "a server did not stop in order");
+        }
     }
     end(&ctx, &node).await;
     why
+}
+
+/// The inner server, where the process answers others, and what it says of itself.
+async fn inner(settings: &Settings, roles: &[Role]) -> Result<(Option<CacheNode>, Option<Member>)> {
+    let inner = if roles.contains(&Role::Cache) {
+        let listen = settings.fleet.listen(settings.anonymous)?;
+        Some(CacheNode::bind(CacheNodeConfig::new(listen)).await.map_err(taken)?)
+    } else {
+        None
+    };
+    let cache_bytes = settings.cache_memory.0.saturating_add(settings.cache_disk.map_or(0, |size| size.0));
+    let member = settings.fleet.member(roles, inner.as_ref().map(CacheNode::local_addr), cache_bytes);
+    Ok((inner, Some(member)))
+}
+
+/// The tasks of a process.
+#[derive(Default)]
+struct Running {
+    /// Those that answer others: they end first.
+    fronts: Vec<TaskHandle<()>>,
+    /// Those that work by themselves, by name.
+    roles: Vec<(&'static str, TaskHandle<Result<()>>)>,
+}
+
+impl Running {
+    fn start(&mut self, settings: &Settings, node: &Arc<Node>, fleet: Option<&Arc<Fleet>>, ctx: &Context) {
+        let stop = || ctx.tasks.shutdown_token();
+        let mut role = |name, task| self.roles.push((name, task));
+        let config = WriterConfig::default();
+        if settings.role.play(Role::Writer) {
+            let assigned = fleet.map(|fleet| {
+                let (fleet, own) = (fleet.clone(), node.process());
+                Arc::new(move |partition| fleet.members().is_writer_of(own, partition)) as Assigned
+            });
+            let work = nacre_writer::run(config.clone(), node.clone(), assigned, ctx.clone(), stop());
+            role("writer", ctx.tasks.spawn("writer", work));
+        }
+        if settings.role.play(Role::Maintainer) {
+            let every_table = fleet.is_some();
+            let work = nacre_writer::tidy(config, node.clone(), every_table, ctx.clone(), stop());
+            role("maintainer", ctx.tasks.spawn("maintainer", work));
+        }
+        if settings.role.play(Role::Loader) {
+            let work = nacre_loader::run(loader_config(settings), node.clone(), ctx.clone(), stop());
+            role("loader", ctx.tasks.spawn("loader", work));
+        }
+    }
 }
 
 fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
     Ok(nacre_dispatcher::Config {
         listen: listen::address(&settings.listen, settings.anonymous)?,
         anonymous: settings.anonymous,
+        answers_rows: settings.role.play(Role::Dispatcher),
         access_log: settings.access_log,
         drain_timeout: Duration::from_secs(settings.shutdown_grace.0),
         ..nacre_dispatcher::Config::default()
@@ -155,18 +237,24 @@ impl Signals {
 async fn until_stopped(
     mut signals: Signals,
     welcome: impl Future<Output = Result<()>>,
-    writer: TaskHandle<Result<()>>,
-    loader: TaskHandle<Result<()>>,
+    roles: Vec<(&'static str, TaskHandle<Result<()>>)>,
 ) -> Result<()> {
     tokio::select! {
         said = welcome => said?,
         () = signals.next() => { stopping(signals); return Ok(()) }
     }
-    let (role, ended) = tokio::select! {
-        () = signals.next() => { stopping(signals); return Ok(()) }
-        ended = writer => ("writer", ended),
-        ended = loader => ("loader", ended),
+    let (names, tasks): (Vec<_>, Vec<_>) = roles.into_iter().unzip();
+    let first = async {
+        if tasks.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        futures::future::select_all(tasks).await
     };
+    let (ended, at, _) = tokio::select! {
+        () = signals.next() => { stopping(signals); return Ok(()) }
+        first = first => first,
+    };
+    let role = names.get(at).copied().unwrap_or_default();
     let why = match ended {
         Ok(Ok(())) => Error::internal("it ended without being asked"),
         Ok(Err(error)) | Err(error) => error,

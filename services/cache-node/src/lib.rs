@@ -1,0 +1,177 @@
+//! The inner server of a fleet: answers what other processes ask for, over HTTP/2.
+//!
+//! It answers reads of the partitions that this process holds and says what those are; everything else about being a cache
+//! node (which partitions, when it may be asked) is in [`nacre_fleet`]. Its callers are processes of the same fleet: it
+//! takes frames and no JSON, and knows no tokens. Whoever reaches it can read everything, so it belongs on a network of its
+//! own or behind mutual TLS.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nacre_engine::Node;
+use nacre_fleet::{HELD_PATH, READ_PATH, answer_held, answer_read};
+use nacre_runtime::{Context, Shutdown, Tasks};
+use nacre_types::{Error, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How the inner server answers.
+#[derive(Debug, Clone)]
+pub struct CacheNodeConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Requests at once of one connection.
+    pub max_streams: u32,
+    /// How long requests may take that are under way when it stops.
+    pub drain: Duration,
+}
+
+impl CacheNodeConfig {
+    /// For a fleet of a few hundred processes.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, max_connections: 4_096, max_streams: 4_096, drain: Duration::from_secs(5) }
+    }
+}
+
+/// A request is keys; an answer may be long, a request is not.
+const REQUEST_BYTES: usize = 32 << 20;
+const PING_AFTER: Duration = Duration::from_secs(10);
+const WINDOW: u32 = 1 << 20;
+
+/// The inner server, bound and not yet serving, so that its address can be told first.
+#[derive(Debug)]
+pub struct CacheNode {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: CacheNodeConfig,
+}
+
+impl CacheNode {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// `Invalid` (`listen`).
+    pub async fn bind(config: CacheNodeConfig) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::invalid(format!("cannot listen on {}: {error}", config.listen)).with_code("listen")
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, config })
+    }
+
+    /// Where it listens: with the port that was found if none was given.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`; what is under way then has `drain` to finish.
+    pub async fn serve(self, node: Arc<Node>, ctx: Context, shutdown: Shutdown) {
+        let Self { listener, address, config } = self;
+        tracing::info!(%address, "answering the fleet");
+        let slots = Arc::new(Semaphore::new(config.max_connections));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Ok(slot) = slots.clone().try_acquire_owned() else {
+                        tracing::warn!("a connection is refused: there are as many as may be");
+                        continue;
+                    };
+                    let (node, tasks, shutdown) = (node.clone(), ctx.tasks.clone(), shutdown.clone());
+                    let streams = config.max_streams;
+                    ctx.tasks.spawn("fleet-connection", async move {
+                        connection(stream, slot, node, tasks, streams, shutdown).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        let all = slots.acquire_many(u32::try_from(config.max_connections).unwrap_or(u32::MAX));
+        if tokio::time::timeout(config.drain, all).await.is_err() {
+            tracing::warn!("connections of the fleet did not end in time");
+        }
+    }
+}
+
+/// Lets hyper run the streams of a connection as tasks that the program waits for.
+#[derive(Clone)]
+struct Spawner(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn("fleet-stream", future);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    node: Arc<Node>,
+    tasks: Tasks,
+    streams: u32,
+    shutdown: Shutdown,
+) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let node = node.clone();
+        async move { Ok::<_, Infallible>(answer(&node, request).await) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(Spawner(tasks))
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .max_concurrent_streams(streams)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(8 * WINDOW)
+        .max_send_buf_size(4 << 20)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = shutdown.requested() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer(node: &Arc<Node>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        return status(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    match parts.uri.path() {
+        READ_PATH => match Limited::new(body, REQUEST_BYTES).collect().await {
+            Ok(frame) => Response::new(Full::new(answer_read(node, frame.to_bytes()).await)),
+            Err(_) => status(StatusCode::PAYLOAD_TOO_LARGE),
+        },
+        HELD_PATH => Response::new(Full::new(answer_held(node))),
+        _ => status(StatusCode::NOT_FOUND),
+    }
+}
+
+fn status(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
