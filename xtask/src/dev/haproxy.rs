@@ -39,6 +39,7 @@ pub(super) fn start(folder: &Path, dispatchers: &[(String, u16)]) -> Outcome<Bal
         .map(|(name, port)| format!("    server {name} 127.0.0.1:{port} check inter 500ms fall 2 rise 1\n"))
         .collect();
     let text = CONFIGURATION
+        .replace("    maxconn 20000\n", "    maxconn 4000\n")
         .replace("    bind :80\n", &format!("    bind 127.0.0.1:{port}\n"))
         .replace("    server dispatcher-1 10.0.0.11:8790 check inter 500ms fall 2 rise 1\n", &servers)
         .replace("    server dispatcher-2 10.0.0.12:8790 check inter 500ms fall 2 rise 1\n", "");

@@ -49,8 +49,14 @@ pub(super) async fn open(
     }
     let catalog =
         DynamoCatalog::open(url, &aws::dynamo_settings()?, store.clone(), super::CATALOG_ROOT, ctx).await?;
-    // and a new store before it is named as that of another store's catalog.
-    catalog.check_claim(known.map(|identity| identity.store_id)).await?;
+    // and a new store before it is named as that of another store's catalog. Whoever claims a catalog has made his store
+    // before: where processes of one new store start side by side, it is there by now.
+    if let Err(error) = catalog.check_claim(known.as_ref().map(|identity| identity.store_id)).await {
+        match StoreIdentity::read(&**store).await? {
+            Some(made) if known.is_none() => catalog.check_claim(Some(made.store_id)).await?,
+            _ => return Err(error),
+        }
+    }
     let identity =
         StoreIdentity::open_or_create(&**store, &super::expected(&catalog.identity(), log), ctx).await?;
     catalog.claim(identity.store_id).await?;
