@@ -57,7 +57,7 @@ pub async fn run(
             let partition = PartitionId(partition);
             let turn = match assigned {
                 Some(assigned) => Turn::Placed(assigned),
-                None => Turn::Leased(node.duty(&format!("writer/{:05}", partition.0))),
+                None => Turn::Leased(Box::new(node.duty(&format!("writer/{:05}", partition.0)))),
             };
             flush_when_due(&config, &node, &ctx, &shutdown, partition, turn).await;
         }));
@@ -71,7 +71,7 @@ pub async fn run(
 /// Whose turn it is to flush a partition.
 enum Turn {
     Placed(Assigned),
-    Leased(Duty),
+    Leased(Box<Duty>),
 }
 
 impl Turn {

@@ -15,7 +15,7 @@ use crate::harness::{Http, Server, sample};
 const TABLE: &str = "/v1/namespaces/default/tables/t";
 
 /// Columns key and value, whose file says that it is sorted by key, whatever it is.
-fn said_to_be_sorted(rows: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn said_to_be_sorted(rows: &[(String, String)]) -> Vec<u8> {
     let schema = parse_message_type("message m { required binary key; required binary value; }").unwrap();
     let by_key = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
     // Pages as an adopted file would have them: nothing but the order is in the way.
@@ -41,7 +41,7 @@ fn said_to_be_sorted(rows: &[(String, String)]) -> Vec<u8> {
 }
 
 /// Puts `files` into a load as `request` wants it, commits, and waits for its end.
-fn load(http: &Http, request: Value, files: &[(&str, &[u8])]) -> Value {
+pub(crate) fn load(http: &Http, request: Value, files: &[(&str, &[u8])]) -> Value {
     let (status, begun) = http.ask("POST", &format!("{TABLE}/loads"), request.to_string());
     assert_eq!(status, 201, "{begun}");
     let load = format!("{TABLE}/loads/{}", begun["load_id"].as_str().unwrap());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The servers of DynamoDB's protocol that run; says so where there are none.
-fn servers() -> Vec<(String, String)> {
+pub(crate) fn servers() -> Vec<(String, String)> {
     let Ok(list) = std::env::var("NACRE_TEST_DYNAMODB_ENDPOINT") else {
         skipped("NACRE_TEST_DYNAMODB_ENDPOINT", "servers of DynamoDB's protocol, as name=http://host:port");
         return Vec::new();
@@ -19,7 +19,7 @@ fn servers() -> Vec<(String, String)> {
     list.split_whitespace().map(pair).collect()
 }
 
-fn new_url() -> String {
+pub(crate) fn new_url() -> String {
     format!("dynamodb://nacre-test-{:016x}", Context::system().ids.random_u64())
 }
 

@@ -170,6 +170,26 @@ impl Http {
         (status, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
+    /// The status, the headers and the body as JSON of a request with headers of its own.
+    pub(crate) fn tell(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> (u16, reqwest::header::HeaderMap, serde_json::Value) {
+        self.runtime.block_on(async {
+            let url = format!("{}{path}", self.base);
+            let mut request = self.client.request(method.parse().unwrap(), url).body(body.as_ref().to_vec());
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let answer = request.send().await.unwrap();
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            (status, headers, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+        })
+    }
+
     /// The status and the bytes of a GET.
     pub(crate) fn bytes(&self, path: &str) -> (u16, Vec<u8>) {
         self.send("GET", path, b"")

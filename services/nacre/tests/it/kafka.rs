@@ -6,7 +6,7 @@ use nacre_runtime::Context;
 use std::path::Path;
 
 /// The broker that runs; says so where there is none.
-fn broker() -> Option<String> {
+pub(crate) fn broker() -> Option<String> {
     let address = std::env::var("NACRE_TEST_KAFKA").ok();
     if address.is_none() {
         skipped("NACRE_TEST_KAFKA", "a broker, as host:port");
@@ -15,7 +15,7 @@ fn broker() -> Option<String> {
 }
 
 /// The URL of a topic that is not there.
-fn url(address: &str) -> String {
+pub(crate) fn url(address: &str) -> String {
     format!("kafka://{address}/nacre-program-{:032x}", Context::system().ids.random_u128())
 }
 

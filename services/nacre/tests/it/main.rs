@@ -6,6 +6,8 @@ mod check;
 mod command_line;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+#[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
+mod fleet;
 mod full_disk;
 mod harness;
 #[cfg(feature = "kafka")]

@@ -7,12 +7,12 @@ use nacre_store::{AwsCredentials, S3Settings, S3Store};
 use std::path::Path;
 use std::process::Command;
 
-const BUCKET: &str = "nacre-test";
+pub(crate) const BUCKET: &str = "nacre-test";
 /// A bucket that keeps versions.
 const VERSIONS: &str = "nacre-test-versions";
 
 /// The S3 servers that run; says so where there are none.
-fn servers() -> Vec<(String, String)> {
+pub(crate) fn servers() -> Vec<(String, String)> {
     let Ok(list) = std::env::var("NACRE_TEST_S3_ENDPOINT") else {
         skipped("NACRE_TEST_S3_ENDPOINT", "S3 servers, as name=http://host:port");
         return Vec::new();
@@ -25,7 +25,7 @@ fn servers() -> Vec<(String, String)> {
 }
 
 /// A new place in a bucket, which is made if it is missing.
-fn place(endpoint: &str, bucket: &str) -> String {
+pub(crate) fn place(endpoint: &str, bucket: &str) -> String {
     let settings = S3Settings {
         credentials: AwsCredentials::Keys {
             access_key: "test".into(),
@@ -50,7 +50,7 @@ fn place(endpoint: &str, bucket: &str) -> String {
 }
 
 /// The program with the variables of an S3 store, and with none of the caller's own.
-fn over(folder: &Path, endpoint: &str, secret: &str) -> Command {
+pub(crate) fn over(folder: &Path, endpoint: &str, secret: &str) -> Command {
     let mut command = nacre(folder);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {
