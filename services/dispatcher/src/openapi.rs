@@ -110,6 +110,7 @@ pub(crate) struct WriteParams {
         handlers::loads::revert,
         handlers::loads::files,
         handlers::loads::put_file,
+        handlers::nodes::list,
         handlers::ops::healthz,
         handlers::ops::readyz,
         handlers::ops::metrics,

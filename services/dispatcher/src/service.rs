@@ -170,7 +170,7 @@ impl App {
         key_hash: &mut Option<u64>,
     ) -> Result<Answer> {
         check_head(parts)?;
-        if !self.config.answers_rows && class != RouteClass::Ops {
+        if !self.config.answers_rows && !matches!(class, RouteClass::Ops | RouteClass::Nodes) {
             return Err(Error::not_found(
                 "this process does not play the role dispatcher; it answers /healthz, /readyz and /metrics alone",
             )

@@ -12,6 +12,7 @@ pub mod json;
 mod key;
 mod limits;
 mod load;
+mod node;
 mod number;
 mod page_token;
 mod path;
@@ -34,6 +35,7 @@ pub use load::{
     LoadFilesBody, LoadModeBody, LoadProgressBody, LoadSourceBody, LoadStateBody, LoadVersionBody, LoadsBody,
     OnDuplicateBody,
 };
+pub use node::{NodeBody, NodesBody};
 pub use number::I64;
 pub use page_token::{ListToken, PageToken};
 pub use path::{Route, RouteClass, Verb, encode_segment, load_id, row_path, table_path};

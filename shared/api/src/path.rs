@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Docs,
     /// `/v1/limits`
     Limits,
+    /// `/v1/nodes`
+    Nodes,
     /// `/v1/namespaces`
     Namespaces,
     /// `/v1/namespaces/{ns}`
@@ -103,7 +105,7 @@ macro_rules! classes {
 }
 
 classes! {
-    Ops = "ops", Namespaces = "namespaces", Tables = "tables", Get = "get", Put = "put", Delete = "delete",
+    Ops = "ops", Nodes = "nodes", Namespaces = "namespaces", Tables = "tables", Get = "get", Put = "put", Delete = "delete",
     Versions = "versions", Explain = "explain", Scan = "scan", BatchGet = "batch_get", BatchWrite = "batch_write",
     NamespaceBatchGet = "namespace_batch_get", Loads = "loads", LoadFile = "load_file", Later = "later",
     Unknown = "unknown",
@@ -133,7 +135,7 @@ impl<'a> Route<'a> {
         match (collection, rest) {
             ("namespaces", None) => Self::Namespaces,
             ("namespaces", Some(rest)) => Self::parse_namespace(rest),
-            ("nodes", _) => Self::Later("nodes"),
+            ("nodes", None) => Self::Nodes,
             ("jobs", _) => Self::Later("jobs"),
             ("tokens", _) => Self::Later("tokens"),
             ("usage", _) => Self::Later("usage"),
@@ -218,7 +220,7 @@ impl<'a> Route<'a> {
             Self::Healthz | Self::Readyz | Self::Metrics | Self::OpenApi | Self::Docs | Self::Limits => {
                 "GET, HEAD"
             }
-            Self::Namespaces | Self::Tables(_) => "GET, HEAD",
+            Self::Nodes | Self::Namespaces | Self::Tables(_) => "GET, HEAD",
             Self::Namespace(_) => "GET, HEAD, PUT",
             Self::NamespaceBatchGet(_) => "POST",
             Self::Table { verb, .. } => match verb {
@@ -248,6 +250,7 @@ impl<'a> Route<'a> {
             Self::Healthz | Self::Readyz | Self::Metrics | Self::OpenApi | Self::Docs | Self::Limits => {
                 RouteClass::Ops
             }
+            Self::Nodes => RouteClass::Nodes,
             Self::Namespaces | Self::Namespace(_) => RouteClass::Namespaces,
             Self::NamespaceBatchGet(_) => RouteClass::NamespaceBatchGet,
             Self::Tables(_) => RouteClass::Tables,

@@ -5,6 +5,7 @@ pub(crate) mod batch_write;
 pub(crate) mod loads;
 pub(crate) mod namespace_batch_get;
 pub(crate) mod namespaces;
+pub(crate) mod nodes;
 pub(crate) mod ops;
 pub(crate) mod rows;
 pub(crate) mod scan;
@@ -68,6 +69,7 @@ async fn rest(call: &mut Call<'_>, route: Route<'_>) -> Result<Answer> {
         Route::Namespace(ns) if get => namespaces::describe(call, ns).await,
         Route::Namespace(ns) if put => namespaces::create(call, ns).await,
         Route::Tables(ns) if get => tables::list(call, ns).await,
+        Route::Nodes if get => nodes::list(call).await,
         Route::Healthz if get => ops::healthz(call).await,
         Route::Readyz if get => ops::readyz(call).await,
         Route::Metrics if get => ops::metrics(call).await,

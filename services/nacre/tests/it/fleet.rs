@@ -79,6 +79,23 @@ impl Fleet {
         self.servers.remove(name).unwrap().kill();
     }
 
+    /// Waits until `name` knows every process that runs, and no other: until then two that died could be all that
+    /// held a partition.
+    fn wait_until_known(&self, name: &str) {
+        let begun = Instant::now();
+        loop {
+            let (_, told) = self.http(name).ask("GET", "/v1/nodes", "");
+            let mut found: Vec<&str> =
+                told["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+            found.sort_unstable();
+            if found.iter().eq(self.servers.keys()) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A table of eight shards, in as many partitions.
     fn make_table(&self) {
         let split: Vec<String> = (1..8).map(|digit| format!("k{digit}")).collect();
@@ -239,6 +256,9 @@ fn whichever_process_is_killed_nothing_is_lost() {
         write(&http, written..written + 80, "v");
         written += 80;
         fleet.start(name, role);
+        if role == "cache" {
+            fleet.wait_until_known(survivor);
+        }
     }
     let begun = Instant::now();
     let http = fleet.http("dispatcher-2");
