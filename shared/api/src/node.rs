@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 pub struct NodesBody {
     /// Those that are registered and alive, as the process that answers knows them.
     pub nodes: Vec<NodeBody>,
+    /// Partitions of the log that fewer cache nodes answer for than are to: while there are any, one more death may be
+    /// one too many.
+    pub partitions_at_risk: u64,
 }
 
 /// A process.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nacre_placement::NodeState;
 use nacre_runtime::Shutdown;
-use nacre_types::PartitionId;
+use nacre_types::{PartitionId, ProcessId};
 
 use crate::{Fleet, Member, Members, Role};
 
@@ -110,16 +110,45 @@ impl Fleet {
         }
     }
 
+    /// How many partitions are not answered by as many nodes as are to hold them, or as there are: while there are any, one
+    /// more death may be one too many. Every cache node is asked.
+    pub async fn partitions_at_risk(&self) -> usize {
+        let members = self.members();
+        let held = self.held_by_all(&members, None).await;
+        let (replicas, caches) = (self.config().replicas, members.count(Role::Cache));
+        let at_risk = |partition: &PartitionId| {
+            let asked = members.caches_of(*partition, replicas, "");
+            let answers = |member: &Arc<Member>| {
+                held.get(&member.id()).is_some_and(|list| list.contains(&(*partition, true)))
+            };
+            asked.iter().filter(|member| answers(member)).count() < replicas.min(caches)
+        };
+        (0..self.node().partitions()).map(PartitionId).filter(at_risk).count()
+    }
+
+    /// What each cache node holds; who does not say holds nothing.
+    async fn held_by_all(
+        &self,
+        members: &Members,
+        but: Option<ProcessId>,
+    ) -> HashMap<ProcessId, Vec<(PartitionId, bool)>> {
+        let others = members.all().iter().filter(|it| it.plays(Role::Cache) && Some(it.id()) != but);
+        let asked = others.map(|member| async {
+            let held = if member.id() == self.node().process() {
+                Ok(self.node().held())
+            } else {
+                self.held_by(member, PEER).await
+            };
+            held.ok().map(|held| (member.id(), held))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
     /// Whether for every partition that `leaver` is asked for now another node answers that will be asked once it is gone.
     /// True where it is the only one.
-    async fn is_replaced(&self, leaver: nacre_types::ProcessId) -> bool {
+    async fn is_replaced(&self, leaver: ProcessId) -> bool {
         let members = self.members();
-        let mut held = HashMap::new();
-        for member in members.all().iter().filter(|it| it.plays(Role::Cache) && it.id() != leaver) {
-            if let Ok(list) = self.held_by(member, PEER).await {
-                held.insert(member.id(), list);
-            }
-        }
+        let held = self.held_by_all(&members, Some(leaver)).await;
         (0..self.node().partitions()).map(PartitionId).all(|partition| {
             if !members.cache_holds(leaver, partition, self.config().replicas) {
                 return true;
@@ -143,7 +172,6 @@ mod tests {
     use super::*;
     use nacre_catalog::heartbeat::Process;
     use nacre_placement::Node;
-    use nacre_types::ProcessId;
 
     fn member(id: u128, roles: &[Role], state: NodeState) -> Member {
         let node = Node { id: ProcessId(id), zone: String::new(), weight: 1, state };

@@ -50,6 +50,11 @@ impl Members {
         &self.all
     }
 
+    /// How many play a role.
+    pub fn count(&self, role: Role) -> usize {
+        self.all.iter().filter(|member| member.plays(role)).count()
+    }
+
     /// One of them.
     pub fn get(&self, id: ProcessId) -> Option<&Arc<Member>> {
         self.by_id.get(&id)

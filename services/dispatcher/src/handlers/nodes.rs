@@ -30,7 +30,11 @@ pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
             fleet.members().all().iter().map(|member| body(member, member.id() == own)).collect()
         }
     };
-    Ok(Answer::json(StatusCode::OK, &NodesBody { nodes }))
+    let partitions_at_risk = match &call.app.reads {
+        Reads::Here => 0,
+        Reads::Fleet(fleet) => fleet.partitions_at_risk().await as u64,
+    };
+    Ok(Answer::json(StatusCode::OK, &NodesBody { nodes, partitions_at_risk }))
 }
 
 fn body(member: &Member, is_self: bool) -> NodeBody {
