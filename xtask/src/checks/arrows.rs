@@ -13,7 +13,7 @@ const LEVELS: &[(u8, &[&str])] = &[
     (2, &["nacre-segment", "nacre-manifest", "nacre-model", "nacre-placement"]),
     (3, &["nacre-store", "nacre-cache"]),
     (4, &["nacre-catalog", "nacre-log"]),
-    (5, &["nacre-engine", "nacre-api"]),
+    (5, &["nacre-engine", "nacre-api", "nacre-access"]),
     (6, &["nacre-client", "nacre-sim"]),
     (
         7,
