@@ -51,6 +51,17 @@ impl Client {
         Ok(Self { files, made })
     }
 
+    /// A configuration that trusts nobody: for a client of HTTP that wants one and will not use it.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn without_roots() -> Result<Arc<ClientConfig>> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+    }
+
     /// Shakes hands with the server called `host` (a name or an address, without a port), for at most
     /// [`HANDSHAKE_LIMIT`].
     ///

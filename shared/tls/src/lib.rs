@@ -25,6 +25,12 @@ pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// What both sides offer, best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+/// Makes ring the provider of whoever asks rustls for one without naming it, as HTTP clients of tests do. Does nothing if
+/// there is one.
+pub fn install_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 fn protocols() -> Vec<Vec<u8>> {
     PROTOCOLS.iter().map(|name| name.to_vec()).collect()
 }

@@ -90,6 +90,7 @@ impl Harness {
         let server = Server::bind(config, node.clone(), ctx.clone()).await.unwrap();
         let address = server.local_addr();
         let served = ctx.tasks.spawn("server", server.serve(ctx.tasks.shutdown_token()));
+        nacre_tls::install_provider();
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         Self { clock, address, client, ctx, node, served }
     }
