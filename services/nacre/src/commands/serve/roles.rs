@@ -13,7 +13,7 @@
 //! Nothing needs the orderly end: after a kill the same things are found in the log and the catalog. It is there so that
 //! clients see an answer instead of a broken connection.
 
-use super::{Settings, listen, phases, welcome};
+use super::{Settings, phases, welcome};
 use crate::output::{Out, note};
 use crate::storage;
 use nacre_cache::{CacheConfig, DiskConfig};
@@ -71,7 +71,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
 
     let welcome = async {
         node.wait_ready().await?;
-        welcome::say(address, &settings.store_url(), out)
+        welcome::say(address, settings.tls_cert.is_some(), &settings.store_url(), out)
     };
     let why = until_stopped(signals, welcome, writer, loader).await;
     front.shutdown();
@@ -85,8 +85,10 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
 
 fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
     Ok(nacre_dispatcher::Config {
-        listen: listen::address(&settings.listen, settings.anonymous)?,
+        listen: settings.address()?,
+        auth: settings.auth(),
         anonymous: settings.anonymous,
+        tls: settings.tls_files()?,
         access_log: settings.access_log,
         drain_timeout: Duration::from_secs(settings.shutdown_grace.0),
         ..nacre_dispatcher::Config::default()
