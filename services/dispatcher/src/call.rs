@@ -12,11 +12,13 @@ use http::header::{
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use nacre_access::{Denied, Grant};
 use nacre_api::{KeyEncoding, Query, ValueEncoding, headers};
 use nacre_engine::{Absence, ReadOptions, Receipt, SessionToken, Table, WriteOptions};
 use nacre_types::{Consistency, Error, ErrorKind, KeySchema, NamespaceName, Result, TableName, WriteId};
 use std::sync::Arc;
 
+use crate::access::Caller;
 use crate::answer::Answer;
 use crate::service::App;
 
@@ -31,6 +33,8 @@ pub(crate) struct Call<'a> {
     started: Duration,
     deadline: Duration,
     body: Option<Incoming>,
+    /// Who asks.
+    pub(crate) caller: Caller,
     /// For the access log: a keyed hash of the row's key.
     pub(crate) key_hash: Option<u64>,
     /// `on_stale=serve`: an answer that is staler than asked for is better than none.
@@ -75,6 +79,7 @@ impl<'a> Call<'a> {
             started,
             deadline,
             body: Some(body),
+            caller: Caller::default(),
             key_hash: None,
             serve_stale: false,
         })
@@ -110,18 +115,37 @@ impl<'a> Call<'a> {
         std::mem::take(&mut self.query).finish()
     }
 
-    /// Remembers the key for the access log.
-    pub(crate) fn note_key(&mut self, key: &[u8]) {
+    /// Holds the key against the caller's token, and remembers it for the access log.
+    pub(crate) fn note_key(&mut self, key: &[u8]) -> Result<()> {
         if self.app.config.access_log {
             self.key_hash = Some(self.app.hash_key(key));
         }
+        self.check_keys(|grant| grant.key(key))
+    }
+
+    /// Holds keys against the caller's token, if it is narrowed.
+    pub(crate) fn check_keys(&mut self, check: impl FnOnce(&Grant) -> Result<(), Denied>) -> Result<()> {
+        if !self.caller.unlooked {
+            return Ok(());
+        }
+        if let Some(token) = &self.caller.token {
+            check(&token.grant).map_err(|denied| denied.error())?;
+        }
+        self.caller.unlooked = false;
+        Ok(())
+    }
+
+    /// Whether the caller may know of a table, or with an empty name of a namespace.
+    pub(crate) fn sees(&self, ns: &str, table: &str) -> bool {
+        let grant = self.caller.token.as_ref().map(|token| &token.grant);
+        grant.is_none_or(|grant| if table.is_empty() { grant.sees(ns) } else { grant.sees_table(ns, table) })
     }
 
     /// The key of a path segment.
     pub(crate) fn path_key<'k>(&mut self, raw: &'k str, schema: &KeySchema) -> Result<Cow<'k, [u8]>> {
         let encoding = self.key_encoding()?;
         let key = nacre_api::key_from_text(raw, encoding, schema)?;
-        self.note_key(&key);
+        self.note_key(&key)?;
         Ok(key)
     }
 

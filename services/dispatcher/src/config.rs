@@ -8,10 +8,14 @@ use std::time::Duration;
 pub struct Config {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether anyone who reaches the address may do anything. Needed to listen beyond loopback.
+    /// Who may do what.
+    pub auth: Auth,
+    /// Whether anyone who reaches the address may do anything. Needed to listen beyond loopback without tokens.
     pub anonymous: bool,
     /// Whether it answers for tables at all; else only whether it is well, and its metrics.
     pub answers_rows: bool,
+    /// Certificates; with them it speaks TLS and nothing else.
+    pub tls: Option<nacre_tls::ServerFiles>,
     /// Time for a request that says none. Longer: fewer 504s while the store is slow, and more requests held meanwhile.
     pub default_deadline: Duration,
     /// Longest time that `nacre-deadline-ms` may ask for.
@@ -45,6 +49,15 @@ pub struct Config {
     pub prices: Prices,
 }
 
+/// Who may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody everything.
+    None,
+    /// What the access token of a request grants.
+    Tokens,
+}
+
 /// Prices in billionths of a dollar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
@@ -58,8 +71,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
+            auth: Auth::None,
             anonymous: false,
             answers_rows: true,
+            tls: None,
             default_deadline: Duration::from_secs(10),
             max_deadline: Duration::from_secs(60),
             header_timeout: Duration::from_secs(15),

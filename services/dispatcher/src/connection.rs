@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nacre_runtime::{Shutdown, Tasks};
 use nacre_types::limits;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -32,22 +32,29 @@ const HEAD_BUFFER: usize = 2 * (limits::HEADER_BYTES + limits::URI_BYTES);
 #[derive(Debug)]
 pub(crate) struct Connections {
     app: Arc<App>,
+    tls: Option<Arc<nacre_tls::Server>>,
     shutdown: Shutdown,
     cut: CancellationToken,
 }
 
 impl Connections {
-    pub(crate) fn new(app: Arc<App>, shutdown: Shutdown, cut: CancellationToken) -> Self {
-        Self { app, shutdown, cut }
+    pub(crate) fn new(
+        app: Arc<App>,
+        tls: Option<Arc<nacre_tls::Server>>,
+        shutdown: Shutdown,
+        cut: CancellationToken,
+    ) -> Self {
+        Self { app, tls, shutdown, cut }
     }
 
     /// Serves `stream` in a task of its own, which holds `slot` to its end.
     pub(crate) fn spawn(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let (app, shutdown, cut) = (self.app.clone(), self.shutdown.clone(), self.cut.clone());
+        let tls = self.tls.clone();
         self.app.ctx.tasks.spawn("connection", async move {
             let _slot = slot;
             let _open = app.metrics.connections.enter();
-            serve(stream, app.clone(), &shutdown, &cut).await;
+            serve(stream, tls, app.clone(), &shutdown, &cut).await;
         });
     }
 }
@@ -97,13 +104,21 @@ macro_rules! drive {
     }};
 }
 
-async fn serve(stream: TcpStream, app: Arc<App>, shutdown: &Shutdown, cut: &CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<nacre_tls::Server>>,
+    app: Arc<App>,
+    shutdown: &Shutdown,
+    cut: &CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
-    let protocol = tokio::select! {
-        found = tokio::time::timeout(app.config.header_timeout, detect(&stream)) => found,
+    // Behind a pointer: a handshake is large, and is over when the connection begins.
+    let greeted = Box::pin(greet(stream, tls));
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(app.config.header_timeout, greeted) => greeted,
         () = shutdown.requested() => return,
     };
-    let Ok(Some(protocol)) = protocol else { return };
+    let Ok(Some((stream, protocol))) = greeted else { return };
     let mut signals = signals(shutdown, cut);
     let state = Arc::new(State::default());
     let io = TokioIo::new(Watched { stream, state: state.clone() });
@@ -146,6 +161,59 @@ async fn serve(stream: TcpStream, app: Arc<App>, shutdown: &Shutdown, cut: &Canc
 enum Protocol {
     Http1,
     Http2,
+}
+
+/// Shakes hands, if that is to be done, and finds out the protocol. `None`: the client left, or there is no talking to it.
+async fn greet(stream: TcpStream, tls: Option<Arc<nacre_tls::Server>>) -> Option<(Socket, Protocol)> {
+    let Some(tls) = tls else {
+        let protocol = detect(&stream).await?;
+        return Some((Socket::Plain(stream), protocol));
+    };
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? > 0 && first[0].is_ascii_uppercase() {
+        // A handshake begins with a 22, a request with its method.
+        refuse_plain(stream).await;
+        return None;
+    }
+    match tls.accept(stream).await {
+        Ok(stream) => {
+            let protocol = if nacre_tls::is_http2(&stream) { Protocol::Http2 } else { Protocol::Http1 };
+            Some((Socket::Tls(Box::new(stream)), protocol))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no handshake");
+            None
+        }
+    }
+}
+
+/// Tells a client that speaks plain HTTP where it is, and closes.
+async fn refuse_plain(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n\
+        {\"type\":\"/errors/tls-wanted\",\"title\":\"Tls wanted\",\"status\":400,\"detail\":\"this port speaks TLS; say https\",\
+        \"instance\":\"\",\"kind\":\"invalid\",\"retryable\":false,\"applied\":\"no\"}";
+    if stream.write_all(ANSWER).await.is_ok() && stream.shutdown().await.is_ok() {
+        // What the client goes on to send is taken for a moment: closing on it would be a reset that overtakes the answer.
+        let mut rest = [0; 4_096];
+        let drain = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+        let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
+    }
+}
+
+/// A client's socket. One type for both, so that the protocols are compiled once.
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<nacre_tls::ServerStream>),
+}
+
+macro_rules! on_socket {
+    ($socket:expr, $stream:ident => $do:expr) => {
+        match $socket {
+            Socket::Plain($stream) => $do,
+            Socket::Tls($stream) => $do,
+        }
+    };
 }
 
 /// Looks at the first bytes without taking them. `None`: the client left.
@@ -290,7 +358,7 @@ impl<'a> Watch<'a> {
 /// A socket that counts.
 #[derive(Debug)]
 struct Watched {
-    stream: TcpStream,
+    stream: Socket,
     state: Arc<State>,
 }
 
@@ -312,7 +380,7 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let outcome = on_socket!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buf));
         if outcome.is_ready() {
             self.state.reads.fetch_add(1, Relaxed);
         }
@@ -322,7 +390,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let outcome = on_socket!(&mut self.stream, stream => Pin::new(stream).poll_write(cx, buf));
         self.wrote(outcome)
     }
 
@@ -331,20 +399,20 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let outcome = on_socket!(&mut self.stream, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        on_socket!(&self.stream, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        on_socket!(&mut self.stream, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        on_socket!(&mut self.stream, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 

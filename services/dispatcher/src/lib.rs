@@ -4,10 +4,13 @@
 //! ```text
 //! server       binds, accepts, drains            connection   one client: protocol, slow-client limits
 //! service      one request: id, deadline, panic, metrics, access log
+//! access       who asks, and whether he may; audit tells of it
 //! handlers/*   one resource each                 call, answer what a handler reads and gives
 //! ```
 
+mod access;
 mod answer;
+mod audit;
 mod call;
 mod config;
 mod connection;
@@ -19,6 +22,6 @@ mod reads;
 mod server;
 mod service;
 
-pub use config::{Config, Prices};
+pub use config::{Auth, Config, Prices};
 pub use reads::Reads;
 pub use server::{Server, run};

@@ -1,6 +1,7 @@
 //! Binding, accepting and draining.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
 use crate::connection::Connections;
 use crate::reads::Reads;
 use crate::service::App;
+use crate::{Auth, Config};
 
 /// A server that is bound and not yet serving, so that its address can be told first.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    tls: Option<Arc<nacre_tls::Server>>,
 }
 
 /// Binds and serves until `shutdown` is requested and requests in flight have finished, or their time is over.
@@ -37,12 +39,13 @@ impl Server {
     /// Binds the address. `reads`: where rows are read.
     ///
     /// # Errors
-    /// `Invalid` (`listen`) where the address cannot be bound, or lies beyond loopback without `anonymous`.
+    /// `Invalid` (`listen`) where the address cannot be bound, or lies beyond loopback without tokens or `anonymous`;
+    /// (`tls-files`) where its certificates make no sense.
     pub async fn bind(config: Config, node: Arc<Node>, reads: Reads, ctx: Context) -> Result<Self> {
-        if !config.listen.ip().is_loopback() && !config.anonymous {
+        if !config.listen.ip().is_loopback() && config.auth == Auth::None && !config.anonymous {
             return Err(Error::invalid(format!(
                 "refusing to listen on {} without authentication: everyone who reaches it could read and write \
-                 everything; listen on 127.0.0.1, or say --anonymous",
+                 everything; say --auth tokens, listen on 127.0.0.1, or say --anonymous",
                 config.listen
             ))
             .with_code("listen"));
@@ -52,7 +55,11 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, app: Arc::new(App::new(config, node, reads, ctx)) })
+        let tls = config.tls.clone().map(nacre_tls::Server::open).transpose()?.map(Arc::new);
+        if tls.is_none() && config.auth == Auth::Tokens && !address.ip().is_loopback() {
+            tracing::warn!(%address, "access tokens arrive here unencrypted; name a certificate, or let a proxy do TLS");
+        }
+        Ok(Self { listener, address, app: Arc::new(App::new(config, node, reads, ctx)), tls })
     }
 
     /// Where it listens: with the port that was found if none was given.
@@ -63,21 +70,26 @@ impl Server {
     /// Serves until `shutdown`: then nothing more is accepted, requests in flight finish, and what is left after
     /// `drain_timeout` is cut off.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { listener, address, app } = self;
+        let Self { listener, address, app, tls } = self;
         tracing::info!(%address, "listening");
+        let renewal = app.gate.keep_true(&app.ctx);
         let most = app.config.max_connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let slots = Arc::new(Semaphore::new(most));
         let cut = CancellationToken::new();
-        let connections = Connections::new(app.clone(), shutdown.clone(), cut.clone());
+        let connections = Connections::new(app.clone(), tls.clone(), shutdown.clone(), cut.clone());
+        let mut fresh = pin!(keep_fresh(tls));
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
+                () = &mut fresh => continue,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => match slots.clone().try_acquire_owned() {
                     Ok(slot) => connections.spawn(stream, slot),
+                    // Who waits for a handshake could not read it.
+                    Err(_) if app.config.tls.is_some() => app.metrics.connections_refused.add(1),
                     Err(_) => refuse(&stream, &app),
                 },
                 Err(error) => {
@@ -99,7 +111,18 @@ impl Server {
             cut.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(1), slots.acquire_many(most as u32)).await;
         }
+        if let Some(renewal) = renewal {
+            renewal.abort();
+        }
         tracing::info!(%address, "stopped");
+    }
+}
+
+/// Never ends.
+async fn keep_fresh(tls: Option<Arc<nacre_tls::Server>>) {
+    match tls {
+        Some(tls) => tls.keep_fresh().await,
+        None => std::future::pending().await,
     }
 }
 

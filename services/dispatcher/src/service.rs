@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ALLOW, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -20,7 +20,9 @@ use nacre_types::{Error, ErrorKind, Result, limits};
 use tokio::sync::Semaphore;
 
 use crate::Config;
+use crate::access::{Caller, Gate};
 use crate::answer::Answer;
+use crate::audit::{Audit, Event};
 use crate::call::{Call, deadline_error};
 use crate::handlers;
 use crate::metrics::{Metrics, Outcome};
@@ -34,6 +36,8 @@ pub(crate) struct App {
     pub(crate) reads: Reads,
     pub(crate) ctx: Context,
     pub(crate) metrics: Metrics,
+    pub(crate) gate: Gate,
+    audit: Audit,
     pub(crate) uploads: Semaphore,
     draining: AtomicBool,
     /// The node was ready once; it does not fall back.
@@ -55,12 +59,15 @@ impl App {
         let log_seed = ctx.ids.random_u64();
         let uploads = Semaphore::new(config.max_uploads.max(1));
         let metrics = Metrics::new(ctx.clock.now_micros());
+        let gate = Gate::new(&config, &node, &ctx);
         Self {
             config,
             node,
             reads,
             ctx,
             metrics,
+            gate,
+            audit: Audit::default(),
             uploads,
             draining: AtomicBool::new(false),
             serving: AtomicBool::new(false),
@@ -90,14 +97,15 @@ impl App {
         let route = Route::parse(parts.uri.path());
         let class = route.class(&parts.method);
         let write = is_write(class, &parts.method);
-        let mut key_hash = None;
+        let mut seen = Seen::default();
         let outcome = {
             // Pinned here and handed on by reference: a future that is an argument is held twice.
-            let work =
-                pin!(self.work(&parts, body, route, class, request_id.as_str(), started, &mut key_hash));
+            let work = pin!(self.work(&parts, body, route, class, request_id.as_str(), started, &mut seen));
             caught(work, &self.metrics, write).await
         };
+        let mut code = None;
         let mut answer = outcome.unwrap_or_else(|error| {
+            code = Some(error.code());
             // That nothing is done by this method says more than what is wrong with a header. Looked at only here, where
             // it costs no request that goes well.
             let wrong = error.kind() == ErrorKind::Invalid && !route.takes(&parts.method);
@@ -116,6 +124,9 @@ impl App {
             if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
                 answer.constant(ALLOW, route.allow());
             }
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                answer.constant(WWW_AUTHENTICATE, "Bearer");
+            }
             answer
         });
         let took = self.ctx.clock.monotonic().saturating_sub(started);
@@ -127,18 +138,16 @@ impl App {
             answer.set_body(Bytes::new());
         }
         self.metrics.answered(class, outcome_of(&answer, write), took, bytes);
-        if write && is_administrative(class) {
-            tracing::info!(
-                target: "nacre::audit",
-                request_id = request_id.as_str(),
-                method = parts.method.as_str(),
-                // Names of tables, loads and files: no key stands in such a path.
-                path = parts.uri.path().get(..AUDITED_BYTES).unwrap_or(parts.uri.path()),
-                status = answer.status().as_u16(),
-                micros = took.as_micros() as u64,
-                "asked"
-            );
-        }
+        let event = Event {
+            request_id: request_id.as_str(),
+            parts: &parts,
+            class,
+            token: seen.caller.token.as_deref(),
+            status: answer.status().as_u16(),
+            code,
+            took,
+        };
+        self.audit.tell(write, started, &event);
         if self.config.access_log {
             tracing::info!(
                 target: "nacre::access",
@@ -148,7 +157,7 @@ impl App {
                 status = answer.status().as_u16(),
                 micros = took.as_micros() as u64,
                 bytes,
-                key = key_hash.map(|hash: u64| format!("{hash:016x}")),
+                key = seen.key_hash.map(|hash: u64| format!("{hash:016x}")),
                 "answered"
             );
         }
@@ -167,7 +176,7 @@ impl App {
         class: RouteClass,
         request_id: &str,
         started: Duration,
-        key_hash: &mut Option<u64>,
+        seen: &mut Seen,
     ) -> Result<Answer> {
         check_head(parts)?;
         if !self.config.answers_rows && !matches!(class, RouteClass::Ops | RouteClass::Nodes) {
@@ -177,13 +186,18 @@ impl App {
             .with_code("not-a-dispatcher"));
         }
         self.admit(parts, class)?;
+        self.gate.pass(parts, route, &self.ctx, started, &mut seen.caller).await?;
         let deadline = if class == RouteClass::LoadFile { UPLOAD_DEADLINE } else { self.deadline(parts)? };
         let mut call = Call::new(self, parts, body, request_id, started, deadline)?;
+        call.caller = Caller { token: seen.caller.token.clone(), unlooked: seen.caller.unlooked };
         let answer = {
             let handler = pin!(handlers::dispatch(&mut call, route));
             tokio::time::timeout(deadline + GRACE, handler).await
         };
-        *key_hash = call.key_hash;
+        seen.key_hash = call.key_hash;
+        if call.caller.unlooked && matches!(answer, Ok(Ok(_))) {
+            return Err(Error::internal("the keys of the request were not held against its token"));
+        }
         answer.unwrap_or_else(|_| Err(deadline_error(is_write(class, &parts.method), deadline)))
     }
 
@@ -290,13 +304,12 @@ fn is_write(class: RouteClass, method: &Method) -> bool {
     !reads && !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Whether the audit log tells of it: what changes tables and loads as a whole.
-fn is_administrative(class: RouteClass) -> bool {
-    matches!(class, RouteClass::Namespaces | RouteClass::Tables | RouteClass::Loads | RouteClass::LoadFile)
+/// What is learnt of a request on the way, for the logs.
+#[derive(Debug, Default)]
+struct Seen {
+    key_hash: Option<u64>,
+    caller: Caller,
 }
-
-/// Most bytes of a path in the audit log.
-const AUDITED_BYTES: usize = 512;
 
 fn outcome_of(answer: &Answer, write: bool) -> Outcome {
     match answer.status().as_u16() {

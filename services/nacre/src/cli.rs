@@ -2,7 +2,7 @@
 
 use crate::commands::{
     check, completions, config, delete, doctor, explain, get, later, load, loads, log, namespace, put, scan,
-    serve, table, topic, versions,
+    serve, table, token, topic, versions,
 };
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +44,16 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TOKEN", env = "NACRE_TOKEN", hide_env_values = true)]
     #[arg(help_heading = "Everywhere")]
     pub(crate) token: Option<String>,
+
+    /// A file that holds the access token, so that it stands in no list of processes.
+    #[arg(long, global = true, value_name = "FILE", env = "NACRE_TOKEN_FILE")]
+    #[arg(help_heading = "Everywhere")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificates, in PEM, that an https server may be signed by, instead of those that this machine trusts.
+    #[arg(long, global = true, value_name = "FILE", env = "NACRE_CA_FILE")]
+    #[arg(help_heading = "Everywhere")]
+    pub(crate) ca_file: Option<PathBuf>,
 
     /// How results are printed.
     #[arg(long, global = true, value_name = "FORMAT", env = "NACRE_OUTPUT", default_value = "table")]
@@ -94,8 +104,9 @@ pub(crate) enum Command {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
-    /// Access tokens (comes later)
-    Token(later::Arguments),
+    /// Access tokens: who may do what
+    #[command(subcommand)]
+    Token(Box<token::Command>),
     /// Named, pinned states of a table (comes later)
     Snapshot(later::Arguments),
     /// The Parquet files of a table (comes later)

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == nacre_loader::child::ARGUMENT) {
         return ExitCode::from(u8::try_from(nacre_loader::child::main()).unwrap_or(2));
     }
+    nacre_tls::install_provider();
     let said = match settings::read(std::env::args_os()) {
         Ok(said) => said,
         Err(Refusal::Parser(error)) => {

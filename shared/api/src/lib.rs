@@ -20,6 +20,7 @@ mod problem;
 mod query;
 mod row;
 mod table;
+mod token;
 mod value;
 
 pub use body::{from_json, from_ndjson};
@@ -51,6 +52,7 @@ pub use table::{
     CreateTableBody, NamespaceBody, NamespaceDescription, NamespaceSummary, NamespacesBody, ShardBody,
     TableDescription, TableSettingsBody, TableSettingsPatch, TableSummaryBody, TablesBody, merge_patch,
 };
+pub use token::{CreateTokenBody, CreatedTokenBody, TokenBody, TokenPatch, TokenVerbBody, TokensBody};
 pub use value::{Projection, ValueEncoding, ValueShape};
 
 /// The media type of plain bytes.

@@ -32,6 +32,10 @@ pub enum Route<'a> {
     NamespaceBatchGet(&'a str),
     /// `/v1/namespaces/{ns}/tables`
     Tables(&'a str),
+    /// `/v1/namespaces/{ns}/tokens`, or without a namespace `/v1/tokens`
+    Tokens(Option<&'a str>),
+    /// `/v1/namespaces/{ns}/tokens/{id}`, or without a namespace `/v1/tokens/{id}`
+    Token(Option<&'a str>, &'a str),
     /// Something of a table.
     Table {
         /// The namespace.
@@ -107,8 +111,8 @@ macro_rules! classes {
 classes! {
     Ops = "ops", Nodes = "nodes", Namespaces = "namespaces", Tables = "tables", Get = "get", Put = "put", Delete = "delete",
     Versions = "versions", Explain = "explain", Scan = "scan", BatchGet = "batch_get", BatchWrite = "batch_write",
-    NamespaceBatchGet = "namespace_batch_get", Loads = "loads", LoadFile = "load_file", Later = "later",
-    Unknown = "unknown",
+    NamespaceBatchGet = "namespace_batch_get", Loads = "loads", LoadFile = "load_file", Tokens = "tokens",
+    Later = "later", Unknown = "unknown",
 }
 
 impl<'a> Route<'a> {
@@ -137,9 +141,17 @@ impl<'a> Route<'a> {
             ("namespaces", Some(rest)) => Self::parse_namespace(rest),
             ("nodes", None) => Self::Nodes,
             ("jobs", _) => Self::Later("jobs"),
-            ("tokens", _) => Self::Later("tokens"),
+            ("tokens", rest) => Self::parse_tokens(None, rest),
             ("usage", _) => Self::Later("usage"),
             _ => Self::Unknown,
+        }
+    }
+
+    fn parse_tokens(ns: Option<&'a str>, rest: Option<&'a str>) -> Self {
+        match rest {
+            None => Self::Tokens(ns),
+            Some(id) if !id.contains(['/', ':']) => Self::Token(ns, id),
+            Some(_) => Self::Unknown,
         }
     }
 
@@ -155,7 +167,7 @@ impl<'a> Route<'a> {
         match split(rest) {
             ("tables", None) => Self::Tables(ns),
             ("tables", Some(rest)) => Self::parse_table(ns, rest),
-            ("tokens", _) => Self::Later("tokens"),
+            ("tokens", rest) => Self::parse_tokens(Some(ns), rest),
             ("usage", _) => Self::Later("usage"),
             _ => Self::Unknown,
         }
@@ -223,6 +235,8 @@ impl<'a> Route<'a> {
             Self::Nodes | Self::Namespaces | Self::Tables(_) => "GET, HEAD",
             Self::Namespace(_) => "GET, HEAD, PUT",
             Self::NamespaceBatchGet(_) => "POST",
+            Self::Tokens(_) => "GET, HEAD, POST",
+            Self::Token(..) => "GET, HEAD, PATCH, DELETE",
             Self::Table { verb, .. } => match verb {
                 Verb::Describe => "GET, HEAD, PUT, PATCH, DELETE",
                 Verb::Scan | Verb::Versions(_) | Verb::Explain(_) | Verb::Load(_) | Verb::LoadFiles(_) => {
@@ -254,6 +268,7 @@ impl<'a> Route<'a> {
             Self::Namespaces | Self::Namespace(_) => RouteClass::Namespaces,
             Self::NamespaceBatchGet(_) => RouteClass::NamespaceBatchGet,
             Self::Tables(_) => RouteClass::Tables,
+            Self::Tokens(_) | Self::Token(..) => RouteClass::Tokens,
             Self::Table { verb, .. } => match verb {
                 Verb::Describe => RouteClass::Tables,
                 Verb::Scan => RouteClass::Scan,

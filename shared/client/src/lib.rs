@@ -18,9 +18,11 @@ mod query;
 mod rows;
 mod sessions;
 mod tables;
+mod tokens;
 mod transport;
 
 pub use loads::{LoadAction, UploadBody};
+pub use nacre_tls::ClientFiles;
 pub use rows::{
     GetAnswer, KeyText, ReadOptions, Receipt, ScanOptions, Value, VersionsOptions, WriteAnswer, WriteOptions,
 };

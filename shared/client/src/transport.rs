@@ -1,6 +1,6 @@
 //! Sending one request and reading its answer.
 
-use crate::Sessions;
+use crate::{ClientFiles, Sessions};
 use bytes::Bytes;
 use nacre_api::{Problem, headers, kind_from_name};
 use nacre_types::{Error, ErrorKind, Result};
@@ -16,8 +16,10 @@ use std::time::Duration;
 /// How a client reaches a server.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// The server's URL, such as `http://127.0.0.1:8790`.
+    /// The server's URL, such as `http://127.0.0.1:8790`, or `https://...`.
     pub server: String,
+    /// Whom an https server may be signed by, and who this client is; this machine's roots and nobody unless said.
+    pub tls: ClientFiles,
     /// The access token, if the server wants one.
     pub token: Option<String>,
     /// How long a request may take. More lets slow requests succeed and keeps a caller waiting on a dead server.
@@ -28,6 +30,7 @@ impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig")
             .field("server", &self.server)
+            .field("tls", &self.tls)
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("deadline", &self.deadline)
             .finish()
@@ -58,18 +61,16 @@ impl Client {
     /// A client of the server that `config` names. Nothing is sent yet.
     ///
     /// # Errors
-    /// `Invalid` (`server-url`) for a URL that is not `http://host[:port]`; (`token-invalid`) for a token with
-    /// characters that no header takes.
+    /// `Invalid` (`server-url`) for a URL that is not `http://host[:port]` or `https://host[:port]`; (`token-invalid`) for
+    /// a token with characters that no header takes; (`tls-files`) for certificates that make no sense.
     pub fn new(config: ClientConfig) -> Result<Self> {
         let base = config.server.trim_end_matches('/').to_owned();
         let wrong =
             |why: &str| Error::invalid(format!("server {:?}: {why}", config.server)).with_code("server-url");
-        if base.starts_with("https://") {
-            return Err(wrong("TLS comes later; put a proxy in front, or use http://host:port"));
-        }
-        let host = base.strip_prefix("http://").unwrap_or_default();
+        let encrypted = base.strip_prefix("https://");
+        let host = encrypted.or_else(|| base.strip_prefix("http://")).unwrap_or_default();
         if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
-            return Err(wrong("expected http://host:port"));
+            return Err(wrong("expected http://host:port or https://host:port"));
         }
         let authorization = match &config.token {
             Some(token) => {
@@ -82,10 +83,18 @@ impl Client {
             }
             None => None,
         };
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
+            .no_proxy();
+        // The client of HTTP builds a TLS stack whether it will want one or not; without a configuration of ours it
+        // would look for a provider that nobody installed. Roots are read only for a server that has certificates.
+        let tls = match encrypted {
+            Some(_) => nacre_tls::Client::open(config.tls.clone())?.config(),
+            None => nacre_tls::Client::without_roots()?,
+        };
+        let http = builder
+            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls))
             .build()
             .map_err(|error| Error::internal(format!("the HTTP client cannot be built: {error}")))?;
         Ok(Self { http, config, base, authorization, sessions: Sessions::default() })
@@ -138,7 +147,8 @@ impl Client {
     fn not_answered(&self, error: &reqwest::Error, lost: ErrorKind) -> Error {
         if error.is_connect() {
             // Nothing was sent, so a write certainly had no effect.
-            return Error::unavailable(format!("no server answers at {}", self.base))
+            let why = innermost(error);
+            return Error::unavailable(format!("no server answers at {} ({why})", self.base))
                 .with_code("server-unreachable");
         }
         if error.is_builder() {
@@ -266,13 +276,14 @@ mod tests {
 
     fn client(server: &str) -> Result<Client> {
         let token = Some("canary-secret".to_owned());
-        Client::new(ClientConfig { server: server.into(), token, deadline: Duration::from_secs(1) })
+        let (tls, deadline) = (ClientFiles::default(), Duration::from_secs(1));
+        Client::new(ClientConfig { server: server.into(), tls, token, deadline })
     }
 
     #[test]
-    fn a_server_is_a_plain_http_origin() {
+    fn a_server_is_an_origin() {
         assert_eq!(client("http://127.0.0.1:8790/").unwrap().server(), "http://127.0.0.1:8790");
-        for bad in ["", "127.0.0.1:8790", "https://h", "http://", "http://h/p", "http://u@h", "ftp://h"] {
+        for bad in ["", "127.0.0.1:8790", "https://", "http://", "http://h/p", "http://u@h", "ftp://h"] {
             assert_eq!(client(bad).unwrap_err().code(), "server-url", "{bad}");
         }
     }

@@ -10,10 +10,10 @@ use serde_json::Value;
 const LEVELS: &[(u8, &[&str])] = &[
     (0, &["nacre-types"]),
     (1, &["nacre-runtime"]),
-    (2, &["nacre-segment", "nacre-manifest", "nacre-model", "nacre-placement"]),
+    (2, &["nacre-segment", "nacre-manifest", "nacre-model", "nacre-placement", "nacre-tls"]),
     (3, &["nacre-store", "nacre-cache"]),
     (4, &["nacre-catalog", "nacre-log"]),
-    (5, &["nacre-engine", "nacre-api"]),
+    (5, &["nacre-engine", "nacre-api", "nacre-access"]),
     (6, &["nacre-client", "nacre-fleet", "nacre-sim"]),
     (
         7,

@@ -40,6 +40,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Res
     let shape = ValueShape::new(encoding, fields.as_deref(), false)?;
     let body = call.body(BODY_BYTES, "batch_get_keys", "batch-too-large").await?;
     let (keys, partial) = parse(form, body, schema(&settings))?;
+    call.check_keys(|grant| keys.iter().try_for_each(|key| grant.key(key)))?;
     let options = &ReadOptions { deadline: call.left(), ..options };
     let partial = partial || asked_partial;
     let reads = &call.app.reads;

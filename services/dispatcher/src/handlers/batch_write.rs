@@ -28,6 +28,8 @@ pub(crate) async fn batch_write(call: &mut Call<'_>, ns: &str, table: &str) -> R
     let body = call.body(limits::BATCH_WRITE_BYTES, "batch_write_bytes", "batch-too-large").await?;
     let checked = parse(form, body, schema(&settings))?;
     let (rows, wrong) = split(checked);
+    // One key beyond it refuses the call before anything is written.
+    call.check_keys(|grant| rows.iter().try_for_each(|row| grant.key(&row.key)))?;
     let options = call.write_options(&table)?;
     let written = if rows.is_empty() { None } else { Some(table.write(rows, &options).await?) };
     let token = written.as_ref().map(|written| written.token.to_text());

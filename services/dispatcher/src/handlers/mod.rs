@@ -10,6 +10,7 @@ pub(crate) mod ops;
 pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod tables;
+pub(crate) mod tokens;
 
 use http::Method;
 use nacre_api::{Route, Verb};
@@ -70,6 +71,11 @@ async fn rest(call: &mut Call<'_>, route: Route<'_>) -> Result<Answer> {
         Route::Namespace(ns) if put => namespaces::create(call, ns).await,
         Route::Tables(ns) if get => tables::list(call, ns).await,
         Route::Nodes if get => nodes::list(call).await,
+        Route::Tokens(ns) if get => tokens::list_of(call, ns).await,
+        Route::Tokens(ns) if post => tokens::create_of(call, ns).await,
+        Route::Token(ns, id) if get => tokens::describe_of(call, ns, id).await,
+        Route::Token(ns, id) if patch => tokens::update_of(call, ns, id).await,
+        Route::Token(ns, id) if delete => tokens::revoke_of(call, ns, id).await,
         Route::Healthz if get => ops::healthz(call).await,
         Route::Readyz if get => ops::readyz(call).await,
         Route::Metrics if get => ops::metrics(call).await,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use http::StatusCode;
+use nacre_access::Denied;
 use nacre_api::{
     JSON, NamespaceBatchGetAnswer, NamespaceBatchGetBody, NamespaceBatchGetIn, NamespaceGetIn, Problem,
     RowOut, ValueShape, from_json, json, key_from_json,
@@ -46,10 +47,16 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     }
     let (partial, node) = (request.partial, &call.app.node);
     let mut tables = Vec::with_capacity(asked.len());
+    if asked.keys().any(|table| !call.sees(ns, table)) {
+        return Err(Denied::Table.error());
+    }
     for (name, gets) in asked {
         let table = node.table(&namespace, &TableName::new(name)?).await?;
         tables.push((name, Part::new(table, &gets, &options, &tokens, call.serve_stale)?));
     }
+    call.check_keys(|grant| {
+        tables.iter().flat_map(|(_, part)| part.all_keys()).try_for_each(|key| grant.key(key))
+    })?;
     let reads = &call.app.reads;
     let parts: Vec<_> = tables.iter().map(|(_, part)| part.read(reads, partial)).collect();
     let mut answers = futures::stream::iter(parts).buffered(AT_ONCE);
@@ -151,6 +158,10 @@ impl Part {
             }
         }
         Ok(part)
+    }
+
+    fn all_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().chain(self.versions.iter().map(|wanted| &wanted.key))
     }
 
     /// All at the edition of the first answer.

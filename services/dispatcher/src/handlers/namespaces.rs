@@ -9,13 +9,14 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::convert;
 
-/// The namespaces, by name.
+/// The namespaces that the caller may see, by name.
 #[utoipa::path(get, path = "/v1/namespaces", operation_id = "list_namespaces", tag = "Namespaces",
     params(("page_size" = Option<u64>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = NamespacesBody, description = "A page of them.")))]
 pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;
     let mut names = call.app.node.namespaces().await?;
+    names.retain(|name| call.sees(name.as_str(), ""));
     names.sort();
     let (namespaces, next_page_token) =
         page.cut(names, |name| name.as_str().as_bytes().to_vec(), |name| convert::namespace_summary(&name));

@@ -51,7 +51,7 @@ pub(crate) async fn get_by_query(call: &mut Call<'_>, ns: &str, table: &str) -> 
             .with_code("query-invalid")
     })?;
     let key = key_from_bytes(text, encoding, schema(&settings))?.into_owned();
-    call.note_key(&key);
+    call.note_key(&key)?;
     get_key(call, &table, &key).await
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn get_by_body(call: &mut Call<'_>, ns: &str, table: &str) -> R
     let body = call.json_body().await?;
     let request: GetIn<'_> = nacre_api::from_json(&body)?;
     let key = key_from_json(&request.key, schema(&settings))?;
-    call.note_key(&key);
+    call.note_key(&key)?;
     get_key(call, &table, &key).await
 }
 

@@ -33,6 +33,7 @@ pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
         None => asked(call, &table, schema)?,
         Some(token) => resumed(call, &table, schema, &token)?,
     };
+    call.check_keys(|grant| grant.range(&place.rest))?;
     let mut options = call.read_options(&table)?;
     call.finish_query()?;
     options.as_of = place.as_of.unwrap_or(i64::MAX);

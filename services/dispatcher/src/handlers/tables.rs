@@ -9,13 +9,14 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::convert;
 
-/// The tables of a namespace, by name.
+/// The tables of a namespace that the caller may see, by name.
 #[utoipa::path(get, path = "/v1/namespaces/{ns}/tables", operation_id = "list_tables", tag = "Tables",
     params(("ns" = String, Path), ("page_size" = Option<u64>, Query, description = "1,000 unless said"), ("page_token" = Option<String>, Query)),
     responses((status = 200, body = TablesBody, description = "A page of them."), (status = 404, body = Problem, content_type = "application/problem+json", description = "namespace-not-found")))]
 pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     let page = convert::ListPage::take(call)?;
     let mut tables = call.app.node.tables(&NamespaceName::new(ns)?).await?;
+    tables.retain(|table| call.sees(ns, table.name.as_str()));
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     let (tables, next_page_token) =
         page.cut(tables, |table| table.name.as_str().as_bytes().to_vec(), convert::table_summary);

@@ -13,7 +13,13 @@ use utoipa::openapi::{
 };
 
 /// Status, name among the document's components, and what it means.
-const FAILURES: [(u16, &str, &str); 16] = [
+const FAILURES: [(u16, &str, &str); 18] = [
+    (
+        401,
+        "Unauthorized",
+        "The server wants an access token, and this is none that it knows; the type says why.",
+    ),
+    (403, "Forbidden", "The access token does not allow this; the detail says what is lacking."),
     (404, "NotFound", "There is no such namespace, table or load; the type says which."),
     (405, "MethodNotAllowed", "The path takes other methods; Allow lists them."),
     (406, "NotAcceptable", "Accept names no form that the answer has."),
@@ -71,10 +77,10 @@ fn possible(path: &str, writes: bool, operation: &Operation) -> Vec<u16> {
         parameters.filter_map(concrete).any(|parameter| parameter.name == name)
     };
     let mut possible = vec![414, 422, 431, 500];
-    if !path.starts_with("/v1/namespaces") {
+    if !path.starts_with("/v1/namespaces") && !path.starts_with("/v1/tokens") {
         return possible;
     }
-    possible.extend([429, 503, 504]);
+    possible.extend([401, 403, 429, 503, 504]);
     if path.contains("{ns}") {
         possible.push(404);
     }
@@ -118,6 +124,9 @@ fn response(name: &str, description: &str) -> Response {
     match name {
         "Throttled" | "Unavailable" => {
             headers.insert("retry-after", header(Type::Integer, "Seconds"));
+        }
+        "Unauthorized" => {
+            headers.insert("www-authenticate", header(Type::String, "Bearer"));
         }
         "MethodNotAllowed" => {
             headers.insert("allow", header(Type::String, "Methods"));

@@ -2,13 +2,22 @@
 
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::failures::operations;
 
 /// Operations whose body may be empty: it means `{}`, or an empty value.
-const BODY_MAY_BE_EMPTY: [&str; 6] =
-    ["create_namespace", "create_table", "update_table", "prepare_load", "commit_load", "put_row"];
+const BODY_MAY_BE_EMPTY: [&str; 8] = [
+    "create_namespace",
+    "create_table",
+    "update_table",
+    "update_token",
+    "update_store_token",
+    "prepare_load",
+    "commit_load",
+    "put_row",
+];
 
 /// Words that a parameter takes.
 const WORDS: [(&str, &[&str]); 5] = [
@@ -21,6 +30,12 @@ const WORDS: [(&str, &[&str]); 5] = [
 
 /// Says of every parameter what it may be, and of every body whether it may be empty.
 pub(super) fn describe(document: &mut OpenApi) {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("nacre_<id>_<secret>");
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
+    // A server on loopback may want none.
+    document.security =
+        Some(vec![SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0])]);
     let paths = document.paths.paths.values_mut();
     for (_, operation) in paths.flat_map(operations) {
         let may_be_empty =

@@ -91,6 +91,7 @@ impl Harness {
             Server::bind(config, node.clone(), nacre_dispatcher::Reads::Here, ctx.clone()).await.unwrap();
         let address = server.local_addr();
         let served = ctx.tasks.spawn("server", server.serve(ctx.tasks.shutdown_token()));
+        nacre_tls::install_provider();
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         Self { clock, address, client, ctx, node, served }
     }

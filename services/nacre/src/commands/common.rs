@@ -5,7 +5,7 @@ use crate::output::Out;
 use crate::units::TableArgument;
 use clap::Args;
 use nacre_api::JsonKey;
-use nacre_client::{Client, ClientConfig, KeyText, ReadOptions, TableRef};
+use nacre_client::{Client, ClientConfig, ClientFiles, KeyText, ReadOptions, TableRef};
 use nacre_types::{Consistency, Error, Result};
 use std::time::Duration;
 
@@ -20,9 +20,26 @@ pub(crate) struct Asker {
 
 impl Asker {
     pub(crate) fn new(global: &Global) -> Result<Self> {
+        let tls = ClientFiles { ca: global.ca_file.clone(), certificate: None };
         let config =
-            ClientConfig { server: global.server.clone(), token: global.token.clone(), deadline: DEADLINE };
+            ClientConfig { server: global.server.clone(), tls, token: token(global)?, deadline: DEADLINE };
         Ok(Self { client: Client::new(config)?, out: Out::new(global.output) })
+    }
+}
+
+/// The access token, from where it was said to be.
+fn token(global: &Global) -> Result<Option<String>> {
+    let Some(file) = &global.token_file else { return Ok(global.token.clone()) };
+    if global.token.is_some() {
+        return Err(Error::invalid("token and token_file: say one of them").with_code("token-twice"));
+    }
+    let named = |why: &dyn std::fmt::Display| {
+        Error::invalid(format!("token_file {}: {why}", file.display())).with_code("token-file")
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    match text.trim() {
+        "" => Err(named(&"it is empty")),
+        text => Ok(Some(text.to_owned())),
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod put;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod table;
+pub(crate) mod token;
 pub(crate) mod topic;
 pub(crate) mod versions;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(said: &Said) -> Result<()> {
         Command::Log(command) => wait(log::run(command, &out)),
         Command::Doctor(arguments) => wait(doctor::run(arguments, said, &out)),
         Command::Completions(arguments) => completions::run(arguments, &out),
-        Command::Token(_) => later::refuse("token", "tokens come with access control"),
+        Command::Token(command) => wait(token::run(command, global)),
         Command::Snapshot(_) => later::refuse("snapshot", "snapshots come with the maintainer"),
         Command::Files(_) => later::refuse("files", "the files of a table come with snapshots and exports"),
         Command::Topic(command) => wait(topic::run(command, &out)),

@@ -40,8 +40,7 @@ fn help_and_version_are_no_failure_and_wrong_usage_is_2() {
 #[test]
 fn commands_of_later_stages_say_so() {
     for words in [
-        &["token", "create", "--name", "x"][..],
-        &["snapshot", "list"],
+        &["snapshot", "list"][..],
         &["files", "t"],
         &["log", "resume", "--accept-loss"],
         &["namespace", "drop", "n"],

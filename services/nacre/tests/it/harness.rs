@@ -160,6 +160,7 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn of(server: &Server) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        nacre_tls::install_provider();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { runtime, client, base: server.api.clone() }
     }

@@ -1,7 +1,9 @@
 //! Killed with SIGKILL in the middle of everything: what was acknowledged is there, whole and in order.
 
 use crate::harness::Server;
-use nacre_client::{Client, ClientConfig, GetAnswer, KeyText, ReadOptions, TableRef, WriteOptions};
+use nacre_client::{
+    Client, ClientConfig, ClientFiles, GetAnswer, KeyText, ReadOptions, TableRef, WriteOptions,
+};
 use nacre_types::{Consistency, NamespaceName, TableName};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,7 +24,12 @@ struct Sent {
 type Ledger = Arc<Mutex<BTreeMap<String, Sent>>>;
 
 fn client(api: &str) -> Client {
-    let config = ClientConfig { server: api.to_owned(), token: None, deadline: Duration::from_secs(10) };
+    let config = ClientConfig {
+        server: api.to_owned(),
+        tls: ClientFiles::default(),
+        token: None,
+        deadline: Duration::from_secs(10),
+    };
     Client::new(config).unwrap()
 }
 

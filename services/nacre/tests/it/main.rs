@@ -1,6 +1,7 @@
 //! The program as a person uses it: started, spoken to, stopped and killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod access;
 mod bad_files;
 mod check;
 mod command_line;

@@ -90,6 +90,7 @@ fn a_scan_goes_on_over_pages_and_stops_at_its_limit() {
     let body = serde_json::json!({"rows": rows}).to_string();
     let url = format!("{}/v1/namespaces/default/tables/t/rows:batchWrite", server.api);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    nacre_tls::install_provider();
     runtime.block_on(async {
         let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(body);
         assert_eq!(request.send().await.unwrap().status(), 200);

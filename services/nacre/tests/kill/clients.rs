@@ -220,7 +220,7 @@ impl Shared {
 
     /// Reads keys of all kinds. What it saw is explained later, when it is known what else was under way.
     pub(crate) async fn read(self, api: String, is_alone: bool) {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = process::http();
         while !self.is_over() {
             let key = match self.dice(3) {
                 0 => format!("h{}", self.dice(HOT)),
@@ -238,7 +238,7 @@ impl Shared {
 
     /// Writes keys of its own at one process and reads each at another, with the token of the write.
     pub(crate) async fn cross(self, here: String, there: String, name: String) {
-        let (client, http) = (process::client(&here), reqwest::Client::builder().no_proxy().build().unwrap());
+        let (client, http) = (process::client(&here), process::http());
         while !self.is_over() {
             let key = format!("x{name}-{}", self.dice(3));
             let Ok(answer) = self.write(&client, &key, self.any_wish()).await else { return };

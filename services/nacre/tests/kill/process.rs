@@ -1,6 +1,6 @@
 //! Processes of the program over one folder, stopped at points and killed.
 
-use nacre_client::{Client, ClientConfig};
+use nacre_client::{Client, ClientConfig, ClientFiles};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -208,6 +208,17 @@ impl Process {
 
 /// A client of the server at `api`.
 pub(crate) fn client(api: &str) -> Client {
-    Client::new(ClientConfig { server: api.to_owned(), token: None, deadline: Duration::from_secs(20) })
-        .unwrap()
+    Client::new(ClientConfig {
+        server: api.to_owned(),
+        tls: ClientFiles::default(),
+        token: None,
+        deadline: Duration::from_secs(20),
+    })
+    .unwrap()
+}
+
+/// A client of plain HTTP.
+pub(crate) fn http() -> reqwest::Client {
+    nacre_tls::install_provider();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -32,6 +32,7 @@ pub(crate) async fn get_all(
 ) -> u64 {
     let mut rows = rows.peekable();
     let (mut tasks, mut count) = (JoinSet::new(), 0);
+    nacre_tls::install_provider();
     let (client, http, url) = (
         Arc::new(server.client()),
         reqwest::Client::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nacre_client::{Client, ClientConfig, TableRef};
+use nacre_client::{Client, ClientConfig, ClientFiles, TableRef};
 use nacre_types::{NamespaceName, TableName};
 
 /// A table of the default namespace.
@@ -64,8 +64,12 @@ impl Server {
 
     /// A client of its own connections and session.
     pub(crate) fn client(&self) -> Client {
-        let config =
-            ClientConfig { server: self.api.clone(), token: None, deadline: Duration::from_secs(30) };
+        let config = ClientConfig {
+            server: self.api.clone(),
+            tls: ClientFiles::default(),
+            token: None,
+            deadline: Duration::from_secs(30),
+        };
         Client::new(config).unwrap()
     }
 

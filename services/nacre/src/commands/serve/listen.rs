@@ -5,12 +5,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 /// The address that `listen` names.
 ///
-/// A server without authentication is for this machine alone: an address beyond loopback is refused unless that is
-/// said to be meant. (The dispatcher refuses too; here it is told before anything is made.)
+/// A server that asks nobody for a token is for this machine alone: an address beyond loopback is refused unless that is
+/// said to be `meant`. (The dispatcher refuses too; here it is told before anything is made.)
 ///
 /// # Errors
 /// `Invalid` (`listen-invalid`, `listen-not-loopback`).
-pub(super) fn address(listen: &str, anonymous: bool) -> Result<SocketAddr> {
+pub(super) fn address(listen: &str, meant: bool) -> Result<SocketAddr> {
     let wrong = |why: &str| {
         Error::invalid(format!("listen {listen:?}: {why}; expected host:port")).with_code("listen-invalid")
     };
@@ -19,12 +19,12 @@ pub(super) fn address(listen: &str, anonymous: bool) -> Result<SocketAddr> {
     // A name may have several, as localhost has. One socket is opened: the first of IPv4, which every client tries.
     let address = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
     let address = *address.ok_or_else(|| wrong("the host has no address"))?;
-    if anonymous || address.ip().is_loopback() {
+    if meant || address.ip().is_loopback() {
         return Ok(address);
     }
     Err(Error::invalid(format!(
-        "listen {listen}: {address} can be reached from other machines, and access control comes later: everybody \
-         there could read, write and drop everything. If that is meant, add --anonymous"
+        "listen {listen}: {address} can be reached from other machines, and everybody there could read, write and drop \
+         everything. Add --auth tokens; or, if that is meant, --anonymous"
     ))
     .with_code("listen-not-loopback"))
 }

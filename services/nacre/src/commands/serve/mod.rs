@@ -13,6 +13,7 @@ use crate::telemetry::{self, LogFormat};
 use crate::units::{Size, Span};
 use clap::Args;
 use nacre_types::{Error, Result};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -41,6 +42,22 @@ pub(crate) struct Settings {
     /// Keep everything in memory, and nothing after the end
     #[arg(long, env = "NACRE_EPHEMERAL", value_parser = clap::builder::BoolishValueParser::new())]
     ephemeral: bool,
+
+    /// Who may do what: tokens, or none, which is everybody everything; without it none, and only on this machine
+    #[arg(long, value_name = "WHO", env = "NACRE_AUTH")]
+    auth: Option<Auth>,
+
+    /// The certificate to serve https with, and after it those that lead to the root, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "NACRE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", env = "NACRE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+
+    /// Who must have signed the certificates of clients, in PEM; without it clients need none
+    #[arg(long, value_name = "FILE", env = "NACRE_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
 
     /// Let everybody who reaches the address do everything; wanted for one beyond this machine
     #[arg(long, env = "NACRE_ANONYMOUS", value_parser = clap::builder::BoolishValueParser::new())]
@@ -99,6 +116,13 @@ pub(crate) struct Settings {
     phase_socket: Option<PathBuf>,
 }
 
+/// Who may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Auth {
+    Tokens,
+    None,
+}
+
 impl Settings {
     /// Whether the settings fit one another.
     ///
@@ -128,7 +152,46 @@ impl Settings {
         }
         self.storage.check()?;
         telemetry::check(&self.log_level)?;
-        listen::address(&self.listen, self.anonymous).map(|_| ())
+        if self.auth == Some(Auth::Tokens) && self.anonymous {
+            return Err(Error::invalid("auth is tokens, and anonymous lets everybody in: say one of them")
+                .with_code("config-invalid"));
+        }
+        if let Some(files) = self.tls_files()? {
+            nacre_tls::Server::open(files)?;
+        }
+        self.address().map(|_| ())
+    }
+
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// `Invalid` (`listen-invalid`, `listen-not-loopback`).
+    fn address(&self) -> Result<SocketAddr> {
+        listen::address(&self.listen, self.anonymous || self.auth == Some(Auth::Tokens))
+    }
+
+    /// Who may do what, as the dispatcher has it.
+    fn auth(&self) -> nacre_dispatcher::Auth {
+        match self.auth {
+            Some(Auth::Tokens) => nacre_dispatcher::Auth::Tokens,
+            Some(Auth::None) | None => nacre_dispatcher::Auth::None,
+        }
+    }
+
+    /// Where the certificates lie, if https is to be served.
+    ///
+    /// # Errors
+    /// `Invalid` (`config-invalid`) where one of them is missing.
+    fn tls_files(&self) -> Result<Option<nacre_tls::ServerFiles>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(nacre_tls::ServerFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: self.tls_client_ca.clone(),
+            })),
+            (None, None) if self.tls_client_ca.is_none() => Ok(None),
+            _ => Err(Error::invalid("https wants both tls_cert and tls_key").with_code("config-invalid")),
+        }
     }
 
     /// Where everything lies.
@@ -169,6 +232,8 @@ mod tests {
     fn settings_must_fit_one_another() {
         assert!(settings("").check().is_ok());
         assert!(settings("--ephemeral --listen 127.0.0.1:0").check().is_ok());
+        assert!(settings("--auth tokens --listen 0.0.0.0:1").check().is_ok());
+        assert!(settings("--auth none --anonymous --listen 0.0.0.0:1").check().is_ok());
         for (words, code) in [
             ("--ephemeral --role writer", "config-invalid"),
             ("--role cache --fleet-listen 0.0.0.0:1", "listen-not-loopback"),
@@ -180,6 +245,11 @@ mod tests {
             ("--log elsewhere", "log-url"),
             ("--ephemeral --log kafka://b/t", "config-invalid"),
             ("--log-level nacre=loud", "log-level"),
+            ("--auth tokens --anonymous", "config-invalid"),
+            ("--auth none --listen 0.0.0.0:1", "listen-not-loopback"),
+            ("--tls-cert c.pem", "config-invalid"),
+            ("--tls-client-ca c.pem", "config-invalid"),
+            ("--tls-cert absent.pem --tls-key absent.pem", "tls-files"),
         ] {
             assert_eq!(settings(words).check().unwrap_err().code(), code, "{words}");
         }

@@ -14,7 +14,7 @@
 //! clients see an answer instead of a broken connection.
 
 use super::fleet::{self, Roles};
-use super::{Settings, listen, phases, welcome};
+use super::{Settings, phases, welcome};
 use crate::output::{Out, note};
 use crate::storage;
 use nacre_cache::{CacheConfig, DiskConfig};
@@ -100,7 +100,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
             None => node.wait_ready().await?,
             Some(fleet) => fleet.wait_serving().await,
         }
-        welcome::say(address, &store_url, out)
+        welcome::say(address, settings.tls_cert.is_some(), &store_url, out)
     };
     let why = until_stopped(signals, welcome, running.roles).await;
     if let Some(fleet) = &fleet {
@@ -166,9 +166,11 @@ impl Running {
 
 fn dispatcher(settings: &Settings) -> Result<nacre_dispatcher::Config> {
     Ok(nacre_dispatcher::Config {
-        listen: listen::address(&settings.listen, settings.anonymous)?,
+        listen: settings.address()?,
+        auth: settings.auth(),
         anonymous: settings.anonymous,
         answers_rows: settings.role.play(Role::Dispatcher),
+        tls: settings.tls_files()?,
         access_log: settings.access_log,
         drain_timeout: Duration::from_secs(settings.shutdown_grace.0),
         ..nacre_dispatcher::Config::default()

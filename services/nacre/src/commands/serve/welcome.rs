@@ -5,15 +5,15 @@ use nacre_types::Result;
 use serde_json::json;
 use std::net::SocketAddr;
 
-pub(super) fn say(address: SocketAddr, store: &str, out: &Out) -> Result<()> {
-    let api = format!("http://{address}");
+pub(super) fn say(address: SocketAddr, tls: bool, store: &str, out: &Out) -> Result<()> {
+    let api = format!("{}://{address}", if tls { "https" } else { "http" });
     let json = json!({
         "api": api,
         "store": store,
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
     });
-    out.result(&json, |_| text(&api, address.port() == 8790, store))
+    out.result(&json, |_| text(&api, address.port() == 8790 && !tls, store))
 }
 
 /// What to try next. Where the address is not the one that the other commands assume, they are told it.
