@@ -12,7 +12,8 @@ By Spark's own functions, so that no row goes through Python. Two things need a 
 from __future__ import annotations
 
 import json
-from typing import Sequence
+import struct
+from typing import List, Sequence, Tuple
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -157,6 +158,11 @@ def _float(column: Column, kind: T.DataType) -> Column:
     def bound(number: float) -> Column:
         return F.lit(number).cast(width)
 
+    # Java has at least two digits, and of the smallest numbers the second is not needed: 4.9E-324 is 5e-324.
+    smallest, texts = _smallest(width)
+    place = (size / F.lit(smallest).cast(width)).cast("int")
+    sign = F.when(column < 0, F.lit("-")).otherwise(F.lit(""))
+    tiny = F.concat(sign, F.split_part(F.lit(",".join(texts)), F.lit(","), place))
     scientific = F.replace(F.replace(shortest, F.lit(".0E"), F.lit("E")), F.lit("E"), F.lit("e"))
     # Exact: at most 16 digits before the point, and 20 behind it.
     digits = F.regexp_replace(shortest.cast("decimal(38,21)").cast("string"), "0+$", "")
@@ -164,10 +170,25 @@ def _float(column: Column, kind: T.DataType) -> Column:
     return (
         # The method takes no null, so none may come to it.
         F.when(column.isNull() | F.isnan(column) | (size == bound(float("inf"))), F.lit("null"))
+        .when((size < bound(smallest * len(texts))) & (column != 0), tiny)
         .when((size >= bound(1e16)) | ((size < bound(1e-4)) & (column != 0)), scientific)
         .when((size >= bound(1e7)) | ((size < bound(1e-3)) & (column != 0)), plain)
         .otherwise(shortest)
     )
+
+
+def _smallest(width: str) -> Tuple[float, List[str]]:
+    """The smallest number of a width, and the shortest texts of it and its multiples, up to where two digits no longer
+    read back to the same number as one does."""
+    code, smallest = (">d", 5e-324) if width == "double" else (">f", 2.0**-149)
+    texts = []
+    for times in range(1, 101):
+        number = smallest * times
+        bits = struct.pack(code, number)
+        digits = (f"{number:.{count}e}" for count in range(17))
+        mantissa, exponent = next(text for text in digits if struct.pack(code, float(text)) == bits).split("e")
+        texts.append(f"{mantissa}e{int(exponent)}")
+    return smallest, texts
 
 
 def _decimal(column: Column, kind: T.DecimalType) -> Column:
