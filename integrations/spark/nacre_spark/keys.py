@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from .client import NacreError
-from .columns import INTEGERS, checked_text, find, micros, plain_text, refuse
+from .columns import INTEGERS, apart, checked_text, find, micros, plain_text, refuse
 
 #: A table's `key` setting: "bytes", or the parts.
 KeySetting = Union[str, List[Mapping[str, Any]]]
@@ -67,7 +67,7 @@ def packed(schema: T.StructType, key: Sequence[str], setting: Optional[KeySettin
 
 def _sized(key: Column) -> Column:
     length = F.octet_length(key)
-    too_long = refuse(f"a key is longer than the limit key_bytes, {_MOST_BYTES}: it has ", length.cast("string"))
+    too_long = refuse(f"a key is longer than the limit key_bytes, {_MOST_BYTES}: it has ", apart(length.cast("string")))
     return F.when(length == 0, refuse("a key is empty")).when(length > _MOST_BYTES, too_long).otherwise(key)
 
 
@@ -88,11 +88,11 @@ def _part(part: str, name: str, column: Column, kind: T.DataType) -> Column:
     if part == "bytes" and (text or binary):
         return _ended(b"\x01", _bytes_escaped(_there(_raw(column, kind), name)))
     if part == "int64" and isinstance(kind, INTEGERS):
-        return F.unhex(int64_hex(_there(column, name).cast("bigint")))
+        return int64(_there(column, name).cast("bigint"))
     if part == "date" and isinstance(kind, T.DateType):
-        return F.unhex(int64_hex(_there(F.unix_date(column), name).cast("bigint")))
+        return int64(_there(F.unix_date(column), name).cast("bigint"))
     if part == "timestamp" and isinstance(kind, (T.TimestampType, T.TimestampNTZType)):
-        return F.unhex(int64_hex(_there(micros(column, kind), name)))
+        return int64(_there(micros(column, kind), name))
     if part == "uuid" and text:
         return F.concat(_literal(b"\x30"), _uuid(_there(plain_text(column, kind), name), name))
     if part == "uuid" and binary:
@@ -125,30 +125,18 @@ def _uuid(text: Column, name: str) -> Column:
     return F.coalesce(right, refuse(f"no UUID in key column {name!r}: ", text))
 
 
-def int64_hex(number: Column) -> Column:
-    """An int64 of the tuple encoding, in hexadecimal digits: as few bytes as the magnitude needs, a negative number as
-    2^(8n) - 1 + number. Those are the last n bytes of number - 1 in two's complement."""
-    positive = F.hex(number)
-    magnitude = F.hex(-number)
-    whole = F.lpad(positive, 16, "0")
-    smallest = F.lit("0C7FFFFFFFFFFFFFFF")
+def int64(number: Column) -> Column:
+    """An int64 of the tuple encoding: as few bytes as the magnitude needs, each turned over where it is negative."""
+    above, below = _literal(b"\x1c"), _literal(b"\x0c")
+    for size in range(7, 0, -1):
+        above = F.when(number < 1 << 8 * size, _literal(bytes([20 + size]))).otherwise(above)
+        below = F.when(number > -(1 << 8 * size), _literal(bytes([20 - size]))).otherwise(below)
+    # Digits of an odd count become bytes as if a zero stood before them.
+    turned = F.translate(F.hex(F.unhex(F.hex(-number))), "0123456789ABCDEF", "FEDCBA9876543210")
     return (
-        F.when(number == 0, F.lit("14"))
-        .when(number > 0, F.concat(F.hex(_bytes(positive) + 20), whole.substr(-2 * _bytes(positive), 2 * _bytes(positive))))
-        .when(number == F.lit(-(1 << 63)), smallest)
-        .otherwise(
-            F.concat(
-                F.lpad(F.hex(20 - _bytes(magnitude)), 2, "0"),
-                F.hex(number - 1).substr(-2 * _bytes(magnitude), 2 * _bytes(magnitude)),
-            )
-        )
+        F.when(number > 0, F.concat(above, F.unhex(F.hex(number))))
+        .when(number == 0, _literal(b"\x14"))
+        # Its magnitude is no int64.
+        .when(number == F.lit(-(1 << 63)), _literal(bytes.fromhex("0c7fffffffffffffff")))
+        .otherwise(F.concat(below, F.unhex(turned)))
     )
-
-
-def _bytes(digits: Column) -> Column:
-    return F.shiftright(F.length(digits) + 1, 1)
-
-
-def parts_of(setting: KeySetting) -> Tuple[str, ...]:
-    """A setting in one word per part, to compare and to show."""
-    return ("bytes",) if isinstance(setting, str) else tuple(str(part["type"]) for part in setting)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import List, Sequence, Tuple
+from typing import List, Mapping, Sequence, Tuple
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from .client import NacreError
-from .columns import EXACT, MICROS_PER_DAY, checked_text, find, micros, refuse
+from .columns import EXACT, MICROS_PER_DAY, apart, checked_text, find, micros, refuse
 
 #: A value has at most so many bytes.
 MOST_BYTES = 1 << 20
@@ -48,7 +48,8 @@ def packed(schema: T.StructType, names: Sequence[str]) -> Column:
 def sized(value: Column) -> Column:
     """A value that is not longer than one may be."""
     length = F.octet_length(value)
-    too_long = refuse(f"a value is longer than the limit value_bytes, {MOST_BYTES}: it has ", length.cast("string"))
+    said = f"a value is longer than the limit value_bytes, {MOST_BYTES}: it has "
+    too_long = refuse(said, apart(length.cast("string")))
     return F.when(length > MOST_BYTES, too_long).otherwise(value)
 
 
@@ -136,15 +137,15 @@ def _map(column: Column, kind: T.MapType, name: str, depth: int) -> Column:
 
 def _escaped(text: Column) -> Column:
     """Text as it stands between quotes. Most has nothing to escape, and most of the rest nothing rare."""
-    short = text
-    for char, escape in _SHORT.items():
-        short = F.replace(short, F.lit(char), F.lit(escape))
-    rare = short
-    for char, escape in _RARE.items():
-        rare = F.replace(rare, F.lit(char), F.lit(escape))
     plain = ~text.rlike('["\\\\\\x00-\\x1f]')
     common = ~text.rlike("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]")
-    return F.when(plain, text).when(common, short).otherwise(rare)
+    return F.when(plain, text).when(common, _replaced(text, _SHORT)).otherwise(_replaced(text, {**_SHORT, **_RARE}))
+
+
+def _replaced(text: Column, escapes: Mapping[str, str]) -> Column:
+    """One after the other, the backslash first. Interpreted: it is short, and seldom needed."""
+    pairs = F.array(*(F.array(F.lit(char), F.lit(escape)) for char, escape in escapes.items()))
+    return F.aggregate(pairs, text, lambda held, pair: F.replace(held, pair[0], pair[1]))
 
 
 def _float(column: Column, kind: T.DataType) -> Column:
