@@ -165,8 +165,8 @@ def publish(
     strange = set(guards or {}) - set(DEFAULT_GUARDS)
     if strange:
         raise NacreError(f"guards has {', '.join(sorted(strange))}; there are {', '.join(DEFAULT_GUARDS)}")
-    if run_id is not None and not 1 <= len(run_id) <= 255:
-        raise NacreError("run_id has 1 to 255 characters")
+    if run_id is not None and not (1 <= len(run_id) <= 255 and run_id.isascii() and run_id.isprintable()):
+        raise NacreError("run_id has 1 to 255 printable ASCII characters")
     setting = _key_setting(target, frame.schema, columns, create)
     # Whatever is wrong with the names and types is said before a load begins.
     rows = packed_rows(frame, columns, setting, value, pack, version_column, expires_at, delete)

@@ -198,7 +198,8 @@ def _decimal(column: Column, kind: T.DecimalType) -> Column:
     if kind.scale <= 6:
         return text
     mantissa = F.replace(F.replace(F.substring_index(text, "E", 1), F.lit("."), F.lit("")), F.lit("-"), F.lit(""))
-    zeros = F.repeat(F.lit("0"), F.abs(F.substring_index(text, "E", -1).cast("int")) - 1)
+    # By its name: in Spark 3.5 the function takes no column for the number.
+    zeros = F.call_function("repeat", F.lit("0"), F.abs(F.substring_index(text, "E", -1).cast("int")) - 1)
     sign = F.when(text.startswith("-"), F.lit("-0.")).otherwise(F.lit("0."))
     return F.when(text.contains("E"), F.concat(sign, zeros, mantissa)).otherwise(text)
 

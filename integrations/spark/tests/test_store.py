@@ -175,7 +175,7 @@ def test_tables_of_tpch_are_published_with_a_call_each_and_adopted(spark, server
         try:
             report = publish(
                 tpch.frame(table), table, key=key, server=server.api, create=True, run_id=f"{table}-1",
-                target_file_bytes=4 << 20 if tpch.count("orders") < 100_000 else 128 << 20, partitions=tasks,
+                target_file_bytes=4 << 20 if tpch.count("orders") < 100_000 else 64 << 20, partitions=tasks,
             )
         finally:
             killer.stop()
@@ -183,7 +183,7 @@ def test_tables_of_tpch_are_published_with_a_call_each_and_adopted(spark, server
               f"{time.monotonic() - begun:.1f} s, {report.seconds}; {len(killer.killed)} tasks killed")
         assert killer.killed or tasks is None
         assert report.rows == tpch.count(table)
-        assert {file.outcome for file in report.files} == {"adopted"} and len(report.files) == (tasks or 2)
+        assert {file.outcome for file in report.files} == {"adopted"} and len(report.files) >= 2
         assert report.written and report.committer == "magic"
         read_back(server, tpch, table, table, report.version)
 
@@ -263,6 +263,8 @@ def test_a_run_that_is_called_again_writes_nothing_again(spark, server):
     assert (second.load_id, second.written, second.rows, second.edition) == (first.load_id, False, 3_000, first.edition)
     assert second.files == first.files
     assert objects(spark, f"{server.store.replace('s3://', 's3a://')}/staging/{first.load_id}") == there
+    with pytest.raises(NacreError, match="run_id has 1 to 255"):
+        publish(frame, "again", **{**asked, "run_id": "nächtlich"})
     with pytest.raises(NacreError, match="idempotency-key-body"):
         publish(frame, "again", **{**asked, "mode": "merge"})
     # Another run is another load; and one that was taken back does not count.
