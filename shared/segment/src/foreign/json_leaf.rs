@@ -223,6 +223,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::excessive_precision,
+        reason = "the whole number, which lies in the middle between two shorter ones"
+    )]
     fn of_two_texts_that_are_equally_near_the_even_one_is_taken() {
         for (value, text) in [
             (170_717_133_764_262.125, "170717133764262.12"),
