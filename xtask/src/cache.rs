@@ -37,6 +37,8 @@ const DYNAMODB_LOCAL: &str = "dynamodb-local";
 const DYNAMODB_LOCAL_POM: &str = include_str!("../dynamodb-local/pom.xml");
 const KAFKA: &str = "kafka";
 const KAFKA_POM: &str = include_str!("../kafka/pom.xml");
+const SPARK_S3A: &str = "spark-s3a";
+const SPARK_S3A_POM: &str = include_str!("../spark-s3a/pom.xml");
 
 /// The cache folder.
 pub(crate) fn folder() -> Outcome<PathBuf> {
@@ -83,6 +85,11 @@ pub(crate) fn dynamodb_local() -> Outcome<PathBuf> {
 /// Likewise those of Kafka.
 pub(crate) fn kafka() -> Outcome<PathBuf> {
     jars(KAFKA, KAFKA_POM)
+}
+
+/// Likewise those with which Spark reads and writes S3.
+pub(crate) fn spark_s3a() -> Outcome<PathBuf> {
+    jars(SPARK_S3A, SPARK_S3A_POM)
 }
 
 /// The jars that `xtask/<name>/pom.xml`, whose text is `pom`, asks for.

@@ -24,6 +24,8 @@ pub(crate) struct Services {
     dynamodb_local: Option<PathBuf>,
     /// The folder of its jars.
     kafka: Option<PathBuf>,
+    /// Likewise of what Spark needs for S3.
+    spark_s3a: Option<PathBuf>,
 }
 
 impl Services {
@@ -37,6 +39,7 @@ impl Services {
             ministack: told("ministack", cache::ministack()),
             dynamodb_local: told("DynamoDB Local", cache::dynamodb_local()),
             kafka: told("Kafka", cache::kafka()),
+            spark_s3a: told("S3A for Spark", cache::spark_s3a()),
         }
     }
 
@@ -47,12 +50,18 @@ impl Services {
             ministack: None,
             dynamodb_local: Some(cache::dynamodb_local()?),
             kafka: Some(cache::kafka()?),
+            ..Self::default()
         })
     }
 
     /// The folder of Kafka's jars, for tests that start brokers of their own.
     pub(crate) fn kafka_jars(&self) -> Option<&Path> {
         self.kafka.as_deref()
+    }
+
+    /// The folder of the jars with which Spark reads and writes S3, for tests that start a session of their own.
+    pub(crate) fn spark_s3a_jars(&self) -> Option<&Path> {
+        self.spark_s3a.as_deref()
     }
 
     /// Starts them, on a folder that goes with them.

@@ -160,6 +160,9 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     if let Some(jars) = services.kafka_jars() {
         command.env("NACRE_TEST_KAFKA_HOME", jars);
     }
+    if let Some(jars) = services.spark_s3a_jars() {
+        command.env("NACRE_TEST_SPARK_JARS", jars);
+    }
     run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
 }
 

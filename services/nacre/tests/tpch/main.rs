@@ -16,6 +16,8 @@ mod data;
 mod reading;
 mod replace;
 mod server;
+#[cfg(feature = "s3")]
+mod spark_job;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;

@@ -23,11 +23,11 @@ pub(super) fn write_value(out: &mut Vec<u8>, leaf: &Leaf, slot: usize) -> Result
         LeafType::Float32 | LeafType::Float64 => match &leaf.values {
             Values::Float(values) => {
                 let value = *values.get(slot).ok_or_else(missing)?;
-                write_float(out, value.is_finite(), format_args!("{value:?}"));
+                write_float(out, value.into(), format!("{value:?}"), |text| text.parse() == Ok(value));
             }
             Values::Double(values) => {
                 let value = *values.get(slot).ok_or_else(missing)?;
-                write_float(out, value.is_finite(), format_args!("{value:?}"));
+                write_float(out, value, format!("{value:?}"), |text| text.parse() == Ok(value));
             }
             _ => return Err(missing()),
         },
@@ -35,7 +35,7 @@ pub(super) fn write_value(out: &mut Vec<u8>, leaf: &Leaf, slot: usize) -> Result
             let bytes: [u8; 2] =
                 leaf.bytes(slot).and_then(|bytes| bytes.try_into().ok()).ok_or_else(missing)?;
             let value = half(u16::from_le_bytes(bytes));
-            write_float(out, value.is_finite(), format_args!("{value:?}"));
+            write_float(out, value.into(), format!("{value:?}"), |text| text.parse() == Ok(value));
         }
         LeafType::Text => {
             let text = std::str::from_utf8(leaf.bytes(slot).ok_or_else(missing)?)
@@ -88,12 +88,47 @@ fn write_integer(out: &mut Vec<u8>, value: i128) {
 }
 
 /// The shortest digits that read back to the same number of the same width; what is not finite has no JSON and is null.
-fn write_float(out: &mut Vec<u8>, finite: bool, text: std::fmt::Arguments<'_>) {
-    if finite {
-        let _ = out.write_fmt(text);
-    } else {
+///
+/// `text` is what Rust makes of `value`: it has those digits, nearest to the number, but of two that are equally near it
+/// takes the greater. Everyone else (Java, JavaScript, Python, Ryu) takes the even one, and the same value must be the same
+/// bytes whoever packed it.
+fn write_float(out: &mut Vec<u8>, value: f64, mut text: String, reads_back: impl Fn(&str) -> bool) {
+    if !value.is_finite() {
         out.extend_from_slice(b"null");
+        return;
     }
+    if may_lie_between(value) {
+        let end = text.find('e').unwrap_or(text.len());
+        let last = text.get(..end).and_then(|digits| digits.rfind(|digit: char| digit.is_ascii_digit()));
+        let digits = text.get(..end).unwrap_or_default().bytes().filter(u8::is_ascii_digit);
+        let count = digits.skip_while(|&digit| digit == b'0').count();
+        // As many digits of the exact number, rounded to the even one where it lies between two.
+        let even = format!("{value:.places$e}", places = count.saturating_sub(1));
+        let digit = even.split('e').next().and_then(|digits| digits.chars().last());
+        if let (Some(last), Some(digit)) = (last, digit) {
+            let mut other = text.clone();
+            other.replace_range(last..=last, digit.encode_utf8(&mut [0; 4]));
+            if other != text && reads_back(&other) {
+                text = other;
+            }
+        }
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Whether a number can lie in the middle between two shortest texts: its own digits are then one more than theirs, the
+/// last of them 5, so 8 to 18 of them. Only few numbers have so few: an odd number by a power of two has as many as its
+/// product with that power of five.
+fn may_lie_between(value: f64) -> bool {
+    let bits = value.to_bits();
+    let (exponent, fraction) = ((bits >> 52 & 0x7FF) as i32, bits & ((1 << 52) - 1));
+    // Numbers without a full exponent have hundreds of digits.
+    let whole = fraction | 1 << 52;
+    let power = 1_075 - exponent - whole.trailing_zeros() as i32;
+    let odd = u128::from(whole >> whole.trailing_zeros());
+    exponent > 0
+        && (1..=27).contains(&power)
+        && (10u128.pow(7)..10u128.pow(18)).contains(&(odd * 5u128.pow(power.unsigned_abs())))
 }
 
 fn half(bits: u16) -> f32 {
@@ -169,4 +204,70 @@ fn write_interval(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), String> {
     };
     let _ = write!(out, "\"P{months}M{days}DT{}.{:03}S\"", millis / 1_000, millis % 1_000);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(value: f64) -> String {
+        let mut out = Vec::new();
+        write_float(&mut out, value, format!("{value:?}"), |text| text.parse() == Ok(value));
+        String::from_utf8(out).unwrap()
+    }
+
+    fn float(value: f32) -> String {
+        let mut out = Vec::new();
+        write_float(&mut out, value.into(), format!("{value:?}"), |text| text.parse() == Ok(value));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    #[allow(
+        clippy::excessive_precision,
+        reason = "the whole number, which lies in the middle between two shorter ones"
+    )]
+    fn of_two_texts_that_are_equally_near_the_even_one_is_taken() {
+        for (value, text) in [
+            (170_717_133_764_262.125, "170717133764262.12"),
+            (170_717_133_764_262.375, "170717133764262.38"),
+            (-170_717_133_764_262.125, "-170717133764262.12"),
+            (1_125_899_906_842_624.25, "1125899906842624.2"),
+            (1_125_899_906_842_624.75, "1125899906842624.8"),
+            (0.1, "0.1"),
+            (12_345_678.5, "12345678.5"),
+            (-0.0, "-0.0"),
+            (1e16, "1e16"),
+            (1.5e-5, "1.5e-5"),
+            (5e-324, "5e-324"),
+            (f64::NAN, "null"),
+        ] {
+            assert_eq!(double(value), text);
+        }
+        for (value, text) in [
+            (0.1, "0.1"),
+            (2_097_152.25, "2097152.2"),
+            (2_097_152.75, "2097152.8"),
+            (16_777_216.0, "16777216.0"),
+        ] {
+            assert_eq!(float(value), text);
+        }
+    }
+
+    #[test]
+    fn every_text_reads_back() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+        for at in 0..200_000u64 {
+            bits = bits.wrapping_mul(0xD129_0AB2_8C1A_47D5).wrapping_add(at | 1);
+            // Eighths, sixteenths and so on of large numbers are what lies between two texts.
+            let value = if at % 2 == 0 { f64::from_bits(bits) } else { (bits >> 11) as f64 / 64.0 };
+            if value.is_finite() {
+                let text = double(value);
+                assert_eq!(text.parse::<f64>(), Ok(value), "{text}");
+                assert_eq!(text.len(), format!("{value:?}").len(), "{text}");
+            }
+            let narrow = bits as u32 as f32 / 256.0;
+            assert_eq!(float(narrow).parse::<f32>(), Ok(narrow));
+        }
+    }
 }
