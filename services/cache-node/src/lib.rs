@@ -20,8 +20,9 @@ use nacre_engine::Node;
 use nacre_fleet::{HELD_PATH, READ_PATH, answer_held, answer_read};
 use nacre_runtime::{Context, Shutdown, Tasks};
 use nacre_types::{Error, Result};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// How the inner server answers.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct CacheNodeConfig {
     pub max_connections: usize,
     /// Requests at once of one connection.
     pub max_streams: u32,
+    /// Certificates; with them it speaks TLS and nothing else, and to those alone that its CA knows, if it has one.
+    pub tls: Option<nacre_tls::ServerFiles>,
     /// How long requests may take that are under way when it stops.
     pub drain: Duration,
 }
@@ -39,7 +42,7 @@ pub struct CacheNodeConfig {
 impl CacheNodeConfig {
     /// For a fleet of a few hundred processes.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, max_connections: 4_096, max_streams: 4_096, drain: Duration::from_secs(5) }
+        Self { listen, max_connections: 4_096, max_streams: 4_096, tls: None, drain: Duration::from_secs(5) }
     }
 }
 
@@ -54,20 +57,22 @@ pub struct CacheNode {
     listener: TcpListener,
     address: SocketAddr,
     config: CacheNodeConfig,
+    tls: Option<Arc<nacre_tls::Server>>,
 }
 
 impl CacheNode {
     /// Binds the address.
     ///
     /// # Errors
-    /// `Invalid` (`listen`).
+    /// `Invalid` (`listen`, `tls-files`).
     pub async fn bind(config: CacheNodeConfig) -> Result<Self> {
         let failed = |error: std::io::Error| {
             Error::invalid(format!("cannot listen on {}: {error}", config.listen)).with_code("listen")
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config })
+        let tls = config.tls.clone().map(nacre_tls::Server::open).transpose()?.map(Arc::new);
+        Ok(Self { listener, address, config, tls })
     }
 
     /// Where it listens: with the port that was found if none was given.
@@ -77,7 +82,16 @@ impl CacheNode {
 
     /// Serves until `shutdown`; what is under way then has `drain` to finish.
     pub async fn serve(self, node: Arc<Node>, ctx: Context, shutdown: Shutdown) {
-        let Self { listener, address, config } = self;
+        let Self { listener, address, config, tls } = self;
+        if let Some(tls) = tls.clone() {
+            let shutdown = shutdown.clone();
+            ctx.tasks.spawn("fleet-certificates", async move {
+                tokio::select! {
+                    () = shutdown.requested() => {}
+                    () = tls.keep_fresh() => {}
+                }
+            });
+        }
         tracing::info!(%address, "answering the fleet");
         let slots = Arc::new(Semaphore::new(config.max_connections));
         loop {
@@ -93,9 +107,17 @@ impl CacheNode {
                         continue;
                     };
                     let (node, tasks, shutdown) = (node.clone(), ctx.tasks.clone(), shutdown.clone());
-                    let streams = config.max_streams;
+                    let (streams, tls) = (config.max_streams, tls.clone());
                     ctx.tasks.spawn("fleet-connection", async move {
-                        connection(stream, slot, node, tasks, streams, shutdown).await;
+                        let _slot = slot;
+                        let _ = stream.set_nodelay(true);
+                        match tls {
+                            None => connection(stream, node, tasks, streams, shutdown).await,
+                            Some(tls) => match tls.accept(stream).await {
+                                Ok(stream) => connection(stream, node, tasks, streams, shutdown).await,
+                                Err(error) => tracing::debug!(%error, "a connection of the fleet is refused"),
+                            },
+                        }
                     });
                 }
                 Err(error) => {
@@ -126,14 +148,12 @@ where
 }
 
 async fn connection(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     node: Arc<Node>,
     tasks: Tasks,
     streams: u32,
     shutdown: Shutdown,
 ) {
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let node = node.clone();
         async move { Ok::<_, Infallible>(answer(&node, request).await) }

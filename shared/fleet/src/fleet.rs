@@ -63,13 +63,14 @@ pub struct Reading<T> {
 }
 
 impl Fleet {
-    /// Knows the others from `node`'s heartbeats from now on. `own` is what this process says of itself.
-    pub fn open(node: Arc<Node>, config: FleetConfig, own: Option<Member>) -> Arc<Self> {
+    /// Knows the others from `node`'s heartbeats from now on, and asks them over `peers`. `own` is what this process says
+    /// of itself.
+    pub fn open(node: Arc<Node>, peers: Peers, config: FleetConfig, own: Option<Member>) -> Arc<Self> {
         let members = Members::of(own.as_ref(), &node.others().borrow());
         let fleet = Arc::new(Self {
             node,
             config,
-            peers: Peers::new(),
+            peers,
             health: Health::default(),
             hedger: Mutex::new(Hedger::new(HEDGED_AFTER, Budget::new(HEDGES_PER_THOUSAND, HEDGES_AT_ONCE))),
             own: Mutex::new(own),

@@ -4,6 +4,10 @@
 //! has gone silent (stopped, cut off) is noticed by pings, not by the requests that wait on it: they have their deadline,
 //! and their hedge.
 
+mod connector;
+
+use connector::Connector;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use nacre_types::{Error, Result};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -33,7 +38,7 @@ const WINDOW: u32 = 4 << 20;
 /// The connections to the other processes.
 #[derive(Debug)]
 pub struct Peers {
-    lanes: [Client<HttpConnector, Full<Bytes>>; LANES],
+    lanes: [Client<Connector, Full<Bytes>>; LANES],
     next: AtomicUsize,
 }
 
@@ -41,8 +46,8 @@ pub struct Peers {
 pub(crate) const UNREACHABLE: &str = "node-unreachable";
 
 impl Peers {
-    /// No connections yet.
-    pub fn new() -> Self {
+    /// No connections yet. `tls`: how the others are known, where they are not to be trusted unseen.
+    pub fn new(tls: Option<Arc<nacre_tls::Client>>) -> Self {
         let lane = || {
             let mut connector = HttpConnector::new();
             connector.set_connect_timeout(Some(CONNECT));
@@ -57,7 +62,7 @@ impl Peers {
                 .http2_keep_alive_timeout(PING_WAIT)
                 .http2_initial_stream_window_size(WINDOW)
                 .http2_initial_connection_window_size(4 * WINDOW)
-                .build(connector)
+                .build(Connector::new(connector, tls.clone()))
         };
         Self { lanes: std::array::from_fn(|_| lane()), next: AtomicUsize::new(0) }
     }
@@ -94,12 +99,6 @@ impl Peers {
         tokio::time::timeout(deadline, asked)
             .await
             .unwrap_or_else(|_| Err(lost(address, "no answer in time")))
-    }
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

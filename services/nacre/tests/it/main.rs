@@ -9,6 +9,7 @@ mod command_line;
 mod dynamodb;
 #[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
 mod fleet;
+mod fleet_here;
 mod full_disk;
 mod harness;
 #[cfg(feature = "kafka")]

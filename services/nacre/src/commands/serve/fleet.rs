@@ -4,8 +4,10 @@ use super::listen;
 use clap::Args;
 use nacre_engine::PresenceConfig;
 use nacre_fleet::{FleetConfig, HoldingConfig, Member, NodeState, PlacedNode, Role};
+use nacre_tls::{ClientFiles, ServerFiles};
 use nacre_types::{Error, ProcessId, Result};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -73,6 +75,18 @@ pub(super) struct FleetSettings {
     #[arg(long, value_name = "N", env = "NACRE_CACHE_REPLICAS", default_value = "2")]
     cache_replicas: usize,
 
+    /// This process's certificate towards the others, and theirs are wanted; with fleet_tls_key and fleet_tls_ca
+    #[arg(long, value_name = "FILE", env = "NACRE_FLEET_TLS_CERT", requires_all = ["fleet_tls_key", "fleet_tls_ca"])]
+    fleet_tls_cert: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, value_name = "FILE", env = "NACRE_FLEET_TLS_KEY", requires = "fleet_tls_cert")]
+    fleet_tls_key: Option<PathBuf>,
+
+    /// Who signs the certificates of the fleet
+    #[arg(long, value_name = "FILE", env = "NACRE_FLEET_TLS_CA", requires = "fleet_tls_cert")]
+    fleet_tls_ca: Option<PathBuf>,
+
     /// How much this process takes beside the others of its role; without it its cache in GiB
     #[arg(long, value_name = "N", env = "NACRE_WEIGHT")]
     weight: Option<u32>,
@@ -88,7 +102,7 @@ impl FleetSettings {
         if let Roles::Some(roles) = roles
             && roles.contains(&Role::Cache)
         {
-            listen::address(&self.fleet_listen, anonymous)?;
+            self.listen(anonymous)?;
         }
         Ok(())
     }
@@ -98,7 +112,17 @@ impl FleetSettings {
     /// # Errors
     /// `Invalid` (`listen-invalid`, `listen-not-loopback`).
     pub(super) fn listen(&self, anonymous: bool) -> Result<SocketAddr> {
-        listen::address(&self.fleet_listen, anonymous)
+        // Who has no certificate of the fleet is told nothing.
+        listen::address(&self.fleet_listen, anonymous || self.fleet_tls_cert.is_some())
+    }
+
+    /// The certificates of both sides.
+    pub(super) fn tls(&self) -> Option<(ServerFiles, ClientFiles)> {
+        let (certificate, key, ca) =
+            (self.fleet_tls_cert.clone()?, self.fleet_tls_key.clone()?, self.fleet_tls_ca.clone()?);
+        let own = Some((certificate.clone(), key.clone()));
+        let server = ServerFiles { certificate, key, client_ca: Some(ca.clone()) };
+        Some((server, ClientFiles { ca: Some(ca), certificate: own }))
     }
 
     /// What the process says of itself. `bound`: where its inner server listens, if it has one.

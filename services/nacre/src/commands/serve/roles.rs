@@ -21,7 +21,7 @@ use nacre_cache::{CacheConfig, DiskConfig};
 use nacre_cache_node::{CacheNode, CacheNodeConfig};
 use nacre_dispatcher::{Reads, Server};
 use nacre_engine::{FlushConfig, Hold, Node, NodeConfig};
-use nacre_fleet::{Fleet, Member, Role};
+use nacre_fleet::{Fleet, Member, Peers, Role};
 use nacre_loader::{Decode, LoaderConfig};
 use nacre_runtime::{Context, TaskHandle, Tasks};
 use nacre_types::{Error, Result};
@@ -73,10 +73,13 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     // Before anybody is told that it runs: who then stops it must find somebody who listens.
     let signals = Signals::new()?;
     let holding = fleet::holding(&presence, Duration::from_secs(settings.shutdown_grace.0));
-    let fleet = member.map(|mut member| {
-        member.node.id = node.process();
-        Fleet::open(node.clone(), settings.fleet.config(), Some(member))
-    });
+    let fleet = match member {
+        None => None,
+        Some(mut member) => {
+            member.node.id = node.process();
+            Some(Fleet::open(node.clone(), peers(settings, &ctx)?, settings.fleet.config(), Some(member)))
+        }
+    };
     // A world of its own, so that it can end before the rest does.
     let front = Tasks::new();
     let mut running = Running::default();
@@ -121,13 +124,29 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
 async fn inner(settings: &Settings, roles: &[Role]) -> Result<(Option<CacheNode>, Option<Member>)> {
     let inner = if roles.contains(&Role::Cache) {
         let listen = settings.fleet.listen(settings.anonymous)?;
-        Some(CacheNode::bind(CacheNodeConfig::new(listen)).await.map_err(taken)?)
+        let tls = settings.fleet.tls().map(|(server, _)| server);
+        let config = CacheNodeConfig { tls, ..CacheNodeConfig::new(listen) };
+        Some(CacheNode::bind(config).await.map_err(taken)?)
     } else {
         None
     };
     let cache_bytes = settings.cache_memory.0.saturating_add(settings.cache_disk.map_or(0, |size| size.0));
     let member = settings.fleet.member(roles, inner.as_ref().map(CacheNode::local_addr), cache_bytes);
     Ok((inner, Some(member)))
+}
+
+/// How the other processes are asked.
+fn peers(settings: &Settings, ctx: &Context) -> Result<Peers> {
+    let Some((_, files)) = settings.fleet.tls() else { return Ok(Peers::new(None)) };
+    let client = Arc::new(nacre_tls::Client::open(files)?);
+    let (kept, shutdown) = (client.clone(), ctx.tasks.shutdown_token());
+    ctx.tasks.spawn("fleet-certificates", async move {
+        tokio::select! {
+            () = shutdown.requested() => {}
+            () = kept.keep_fresh() => {}
+        }
+    });
+    Ok(Peers::new(Some(client)))
 }
 
 /// The tasks of a process.
