@@ -44,7 +44,6 @@ fn commands_of_later_stages_say_so() {
         &["files", "t"],
         &["log", "resume", "--accept-loss"],
         &["namespace", "drop", "n"],
-        &["serve", "--role", "writer"],
     ] {
         let said = run(words).badly(2);
         assert!(said.contains("not built yet") || said.contains("comes with"), "{words:?}: {said}");
