@@ -1,5 +1,5 @@
 //! Handshakes over sockets, with certificates made for the test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
