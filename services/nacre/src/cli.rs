@@ -68,7 +68,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the store
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// Namespaces: tables, tokens and quotas of one tenant
     #[command(subcommand)]
     Namespace(namespace::Command),
