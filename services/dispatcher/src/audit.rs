@@ -71,7 +71,8 @@ impl Audit {
     /// Tells of a request, if it is one to tell of.
     pub(crate) fn tell(&self, write: bool, now: Duration, event: &Event<'_>) {
         let refused = matches!(event.status, 401 | 403);
-        if !(refused || write && is_administrative(event.class)) {
+        let changes = write && is_administrative(event.class);
+        if !refused && !changes {
             return;
         }
         let left_out = if refused {

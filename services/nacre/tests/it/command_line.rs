@@ -30,6 +30,9 @@ fn help_and_version_are_no_failure_and_wrong_usage_is_2() {
         &["load", "t", "f", "--mode", "merge", "--version", "soon"],
         &["load", "t", "f", "--mode", "merge", "--version", "1", "--prepare", "--no-commit"],
         &["scan", "t", "--server", "ftp://host"],
+        &["token", "list"],
+        &["token", "create", "n", "--namespace", "n"],
+        &["token", "create", "n", "--bootstrap", "--verbs", "read"],
         &["scan", "t", "--output", "xml"],
         &["table", "update", "t"],
     ] {
