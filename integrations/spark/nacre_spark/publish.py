@@ -148,8 +148,8 @@ def publish(
     - `partitions`: how many files, else as many as make files of about `target_file_bytes`. `compression`: lz4_raw, zstd,
       snappy or none. `committer`: ``magic`` (needs spark-hadoop-cloud), ``file`` (renames, which S3 copies), ``session`` (as
       the session is set), or ``auto``, the first of these that works.
-    - `cache`: keep the packed rows on the executors while they are counted, sampled and written. Without it `frame` is
-      computed three times (twice with `partitions`).
+    - `cache`: keep the packed rows on the executors' disks while they are counted, sampled and written. Without it `frame`
+      is computed three times (twice with `partitions`).
     - `timeout`: seconds to wait for the server once the files are handed over.
 
     Raises :class:`LoadFailed` with the load's errors, :class:`LoadUnknown`, :class:`Problem` for a request that was

@@ -72,7 +72,8 @@ def write(
     own: whatever an attempt before it has left there, or still writes, is no part of it."""
     spark = rows.sparkSession
     if cache:
-        rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
+        # To disk alone: a partition of some million packed rows in memory is what executors die of.
+        rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         if partitions is None:
             partitions = _partitions(rows, target_file_bytes)
