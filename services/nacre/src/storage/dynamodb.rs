@@ -78,7 +78,7 @@ pub(super) async fn open(
 ///
 /// # Errors
 /// `NotFound` (`catalog-not-found`); what is wrong with the URL or the catalog.
-#[cfg(feature = "dynamodb")]
+#[cfg(all(feature = "dynamodb", feature = "kafka"))]
 pub(super) async fn look(store: &Arc<dyn ObjectStore>, url: &str, ctx: &Context) -> Result<Arc<dyn Catalog>> {
     let settings = aws::dynamo_settings()?;
     if !nacre_catalog::DynamoCatalog::look(url, &settings, ctx).await? {
@@ -88,7 +88,7 @@ pub(super) async fn look(store: &Arc<dyn ObjectStore>, url: &str, ctx: &Context)
     Ok(Arc::new(nacre_catalog::DynamoCatalog::open(url, &settings, store.clone(), root, ctx).await?))
 }
 
-#[cfg(not(feature = "dynamodb"))]
+#[cfg(all(not(feature = "dynamodb"), feature = "kafka"))]
 pub(super) async fn look(_: &Arc<dyn ObjectStore>, url: &str, _: &Context) -> Result<Arc<dyn Catalog>> {
     check(url)?;
     Err(Error::internal("no catalog behind this URL"))
