@@ -56,7 +56,7 @@ fn every_path_of_the_api_names_its_route() {
         ("/v1/tokens", Route::Tokens(None)),
         ("/v1/tokens/1", Route::Token(None, "1")),
         ("/v1/tokens/1:x", Route::Unknown),
-        ("/v1/nodes", Route::Later("nodes")),
+        ("/v1/nodes", Route::Nodes),
         ("/console/x", Route::Later("the console")),
         ("/", Route::Unknown),
         ("", Route::Unknown),
