@@ -163,7 +163,7 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     if let Some(jars) = services.spark_s3a_jars() {
         command.env("NACRE_TEST_SPARK_JARS", jars);
     }
-    run_lines(&mut command, 40 * MINUTE, |line| add_result(line, counts))
+    run_lines(&mut command, 55 * MINUTE, |line| add_result(line, counts))
 }
 
 /// Adds up lines like `test result: ok. 12 passed; 0 failed; 0 ignored; ...`.
