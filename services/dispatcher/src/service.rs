@@ -181,7 +181,7 @@ impl App {
         check_head(parts)?;
         if !self.config.answers_rows && !matches!(class, RouteClass::Ops | RouteClass::Nodes) {
             return Err(Error::not_found(
-                "this process does not play the role dispatcher; it answers /healthz, /readyz and /metrics alone",
+                "this process does not play the role dispatcher; it answers /healthz, /readyz, /metrics and /v1/nodes alone",
             )
             .with_code("not-a-dispatcher"));
         }

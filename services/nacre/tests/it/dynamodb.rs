@@ -1,22 +1,15 @@
 //! The server with its catalog in DynamoDB, over a store on this machine. `NACRE_TEST_DYNAMODB_ENDPOINT` names the servers
 //! to try, as in nacre-catalog's own tests.
 
-use crate::harness::{Done, Server, done, nacre, skipped};
+use crate::harness::{Done, Http, Server, done, nacre, named_servers};
 use nacre_runtime::Context;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The servers of DynamoDB's protocol that run; says so where there are none.
 pub(crate) fn servers() -> Vec<(String, String)> {
-    let Ok(list) = std::env::var("NACRE_TEST_DYNAMODB_ENDPOINT") else {
-        skipped("NACRE_TEST_DYNAMODB_ENDPOINT", "servers of DynamoDB's protocol, as name=http://host:port");
-        return Vec::new();
-    };
-    let pair = |server: &str| {
-        let (name, url) = server.split_once('=').expect("name=url");
-        (name.to_owned(), url.to_owned())
-    };
-    list.split_whitespace().map(pair).collect()
+    named_servers("NACRE_TEST_DYNAMODB_ENDPOINT", "servers of DynamoDB's protocol, as name=http://host:port")
 }
 
 pub(crate) fn new_url() -> String {
@@ -52,14 +45,19 @@ fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
     for (name, endpoint) in servers() {
         let folder = tempfile::tempdir().unwrap();
         let url = new_url();
-        let start = || Server::start_by(over(folder.path(), &endpoint), folder.path(), &["--catalog", &url]);
+        let words = ["--catalog", &url, "--flush-table-size", "1"];
+        let start = || Server::start_by(over(folder.path(), &endpoint), folder.path(), &words);
         let server = start();
         server.ask(&["table", "create", "t"]).well();
         for n in 0..20 {
             server.ask(&["put", "t", &format!("k{n}"), &format!("v{n}")]).well();
         }
-        // A flush comes every second.
-        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        let http = Http::of(&server);
+        let begun = Instant::now();
+        while http.ask("GET", "/v1/namespaces/default/tables/t", "").1["segments"] == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nothing is flushed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         server.ask(&["put", "t", "late", "in the log alone"]).well();
         server.kill();
         let server = start();

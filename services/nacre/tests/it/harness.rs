@@ -249,6 +249,19 @@ impl Canned {
     }
 }
 
+/// The servers that a variable names, each with its URL; says so where there are none.
+pub(crate) fn named_servers(variable: &str, what: &str) -> Vec<(String, String)> {
+    let Ok(list) = std::env::var(variable) else {
+        skipped(variable, what);
+        return Vec::new();
+    };
+    let pair = |server: &str| {
+        let (name, url) = server.split_once('=').expect("name=url");
+        (name.to_owned(), url.to_owned())
+    };
+    list.split_whitespace().map(pair).collect()
+}
+
 /// Says that a test found no server to run against; past the test framework, which shows nothing of tests that pass.
 pub(crate) fn skipped(variable: &str, what: &str) {
     let text = format!("NOTICE: skipped, {variable} is not set ({what}; cargo xtask test starts some)");

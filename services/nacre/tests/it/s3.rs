@@ -1,7 +1,7 @@
 //! The server on an S3 store, with its catalog and log in the same bucket. `NACRE_TEST_S3_ENDPOINT` names the servers to
 //! try, as in nacre-store's own tests.
 
-use crate::harness::{Server, done, nacre, sample, sample_value, skipped};
+use crate::harness::{Server, done, nacre, named_servers, sample, sample_value};
 use nacre_runtime::Context;
 use nacre_store::{AwsCredentials, S3Settings, S3Store};
 use std::path::Path;
@@ -13,15 +13,7 @@ const VERSIONS: &str = "nacre-test-versions";
 
 /// The S3 servers that run; says so where there are none.
 pub(crate) fn servers() -> Vec<(String, String)> {
-    let Ok(list) = std::env::var("NACRE_TEST_S3_ENDPOINT") else {
-        skipped("NACRE_TEST_S3_ENDPOINT", "S3 servers, as name=http://host:port");
-        return Vec::new();
-    };
-    let pair = |server: &str| {
-        let (name, url) = server.split_once('=').expect("name=url");
-        (name.to_owned(), url.to_owned())
-    };
-    list.split_whitespace().map(pair).collect()
+    named_servers("NACRE_TEST_S3_ENDPOINT", "S3 servers, as name=http://host:port")
 }
 
 /// A new place in a bucket, which is made if it is missing.

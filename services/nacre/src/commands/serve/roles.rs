@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! start   store, catalog, log      probed: a store that breaks its promises is not served from
-//!         node                     reads the log from where the last flush left it
-//!         writer, loader           tasks of the node's world
+//!         inner server             bound, where the process answers others: its address goes into the first heartbeat
+//!         node                     reads the log from where the last flush left it; in a fleet, what placement gives it
 //!         dispatcher               binds, answers health alone until the node has caught up, then says where it is
-//! stop    dispatcher               takes nothing more, lets requests under way finish: what is acknowledged is in the log
-//!         writer, loader           leave at their next safe point; what they had begun is begun again at the next start
+//!         writer, maintainer, loader   as the roles say: tasks of the node's world
+//! stop    fleet                    says that it leaves, and answers until others hold what it held
+//!         dispatcher, inner server take nothing more, let requests under way finish: what is acknowledged is in the log
+//!         the others               leave at their next safe point; what they had begun is begun again at the next start
 //!         node                     keeps what the cache's disk should keep
 //! ```
 //!
