@@ -73,6 +73,10 @@ pub(super) struct World {
     under_way: VecDeque<(String, Value)>,
     /// Faults per thousand requests, by chance.
     pub(super) faults: u64,
+    /// Those that chance chooses from.
+    pub(super) kinds: &'static [Fault],
+    /// Of so many requests, one lets the oldest that is under way arrive before it.
+    pub(super) arrives_each: u64,
     ids: SeededIds,
     /// An operation whose conditions are ignored.
     pub(super) careless: Option<&'static str>,
@@ -101,6 +105,8 @@ impl Model {
             script: VecDeque::new(),
             under_way: VecDeque::new(),
             faults: 0,
+            kinds: &ALL,
+            arrives_each: 10,
             ids: SeededIds::new(seed),
             careless: None,
             halves: false,
@@ -211,7 +217,7 @@ impl World {
         assert!(seen.header("authorization").contains("/dynamodb/aws4_request"), "{seen:?}");
         self.seen.push(operation.clone());
         if self.faults > 0
-            && self.ids.random_u64().is_multiple_of(10)
+            && self.ids.random_u64().is_multiple_of(self.arrives_each)
             && let Some((operation, request)) = self.under_way.pop_front()
         {
             self.answer(&operation, &request);
@@ -278,7 +284,7 @@ impl World {
             return self.script.remove(at).map(|(_, fault)| fault);
         }
         let by_chance = self.faults > 0 && self.ids.random_u64() % 1_000 < self.faults;
-        by_chance.then(|| ALL[(self.ids.random_u64() % ALL.len() as u64) as usize])
+        by_chance.then(|| self.kinds[(self.ids.random_u64() % self.kinds.len() as u64) as usize])
     }
 
     fn answer(&mut self, operation: &str, request: &Value) -> Answer {
