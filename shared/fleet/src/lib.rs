@@ -8,6 +8,7 @@
 //!
 //! Only reads go through here. A write goes from the dispatcher to the log, and is never sent twice.
 
+mod ask;
 mod edition;
 mod fleet;
 mod health;

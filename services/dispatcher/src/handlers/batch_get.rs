@@ -109,7 +109,10 @@ pub(crate) async fn read(
     let mut total = Receipt::default();
     let mut room = limits::PAGE_BYTES;
     let mut got = Vec::with_capacity(keys.len());
-    for piece in keys.chunks(HELD_KEYS) {
+    let (mut rest, mut next, mut bytes) = (keys, HELD_KEYS, 0);
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(next.min(rest.len()));
+        rest = behind;
         let Seen { value: lookups, receipt, by: who } = match reads.batch_get(table, piece, &options).await {
             Ok(Seen { value, receipt, by }) => {
                 Seen { value: value.into_iter().map(Ok).collect(), receipt, by }
@@ -122,6 +125,13 @@ pub(crate) async fn read(
         total.add(&receipt);
         by.join(who)?;
         options.edition = Some(receipt.edition);
+        for lookup in &lookups {
+            bytes += match lookup {
+                Ok(Lookup::Found(found)) => found.value.len(),
+                _ => 0,
+            };
+        }
+        next = held_keys(bytes, got.len() + lookups.len());
         for lookup in lookups {
             got.push(match lookup {
                 Err(_) => (ReadStatus::Unavailable, None),
@@ -138,9 +148,17 @@ pub(crate) async fn read(
     Ok(Seen { value: got, receipt: total, by })
 }
 
-/// Keys that are read at once, and so how many values may be held that the answer has no room for. Fewer: less memory
-/// where values are at their longest. More: fewer rounds where nothing is cached.
+/// Keys that are read at once while nothing is known of their values, and so how many may be held that the answer has no
+/// room for. Fewer: less memory where values are at their longest. More: fewer rounds where nothing is cached.
 const HELD_KEYS: usize = 128;
+/// Of values that are no longer than those before them, about so many bytes are read at once.
+const HELD_BYTES: usize = 2 * limits::PAGE_BYTES;
+
+/// How many keys to read at once, after `keys` of them had values of so many bytes.
+fn held_keys(bytes: usize, keys: usize) -> usize {
+    let each = (bytes / keys.max(1)).max(1);
+    (HELD_BYTES / each).clamp(HELD_KEYS, limits::BATCH_GET_KEYS)
+}
 
 fn may_be_partial(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Corrupt)
@@ -227,5 +245,18 @@ pub(crate) fn push_got(
             GotRow::push_status(out, key, schema, *status);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_values_are_read_all_at_once_and_long_ones_a_few_at_a_time() {
+        assert_eq!(held_keys(0, HELD_KEYS), limits::BATCH_GET_KEYS);
+        assert_eq!(held_keys(200 * HELD_KEYS, HELD_KEYS), limits::BATCH_GET_KEYS);
+        assert_eq!(held_keys(HELD_KEYS << 20, HELD_KEYS), HELD_KEYS);
+        assert_eq!(held_keys(16_384 * 256, 256), 512);
     }
 }
