@@ -6,6 +6,7 @@
 //! service      one request: id, deadline, panic, metrics, access log
 //! access       who asks, and whether he may; audit tells of it
 //! handlers/*   one resource each                 call, answer what a handler reads and gives
+//! reads        here, or from a fleet's nodes     hot          answers to gets of hot keys, kept for a moment
 //! ```
 
 mod access;
@@ -16,6 +17,7 @@ mod config;
 mod connection;
 mod convert;
 mod handlers;
+mod hot;
 mod metrics;
 pub mod openapi;
 mod reads;

@@ -181,7 +181,8 @@ impl Metrics {
     }
 
     /// Prometheus text, version 0.0.4. Routes that nobody asked for are left out.
-    pub(crate) fn text(&self, out: &mut String) {
+    /// `hot_reads` is counted elsewhere.
+    pub(crate) fn text(&self, out: &mut String, hot_reads: u64) {
         head(out, "nacre_http_requests_total", "counter", "Requests answered, by route and outcome.");
         for (class, counters) in RouteClass::ALL.iter().zip(&self.requests) {
             for ((_, outcome), counter) in Outcome::ALL.iter().zip(counters) {
@@ -253,6 +254,13 @@ impl Metrics {
             head(out, name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.get());
         }
+        head(
+            out,
+            "nacre_hot_reads_total",
+            "counter",
+            "Gets of hot keys that no node of the fleet was asked for.",
+        );
+        let _ = writeln!(out, "nacre_hot_reads_total {hot_reads}");
         for (name, help, gauge) in [
             ("nacre_http_connections", "Connections open now.", &self.connections),
             ("nacre_http_requests_in_flight", "Requests in flight now.", &self.in_flight),
@@ -302,7 +310,7 @@ mod tests {
         metrics.answered(RouteClass::Get, Outcome::Ok, Duration::from_secs(1_000), 1);
         let inside = metrics.in_flight.enter();
         let mut text = String::new();
-        metrics.text(&mut text);
+        metrics.text(&mut text, 0);
         for line in [
             "nacre_http_requests_total{route=\"get\",outcome=\"absent\"} 1",
             "nacre_http_request_seconds_bucket{route=\"get\",le=\"0.000064\"} 0",

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use nacre_engine::{
-    Explanation, Found, Lookup, ReadOptions, Receipt, ScanPage, ScanRequest, SessionToken, Table,
+    Explanation, Found, Lookup, ReadOptions, Receipt, ScanPage, ScanRequest, SessionToken, Table, WriteRow,
 };
 use nacre_fleet::{Fleet, Reading};
 use nacre_types::{Key, ProcessId, Result};
 use smallvec::SmallVec;
+
+use crate::hot::{Hot, HotKeys};
 
 /// Where rows are read.
 #[derive(Debug, Clone)]
 pub enum Reads {
     /// This process holds every partition.
     Here,
-    /// Others do, or some.
-    Fleet(Arc<Fleet>),
+    /// Others do, or some; what is asked for most is answered from memory for a moment.
+    Fleet(Arc<Fleet>, Arc<HotKeys>),
 }
 
 /// An answer, what it cost, and who gave it.
+#[derive(Debug, Clone)]
 pub(crate) struct Seen<T> {
     pub(crate) value: T,
     pub(crate) receipt: Receipt,
@@ -70,7 +73,55 @@ fn of_nodes<T>(reading: Reading<T>) -> Seen<T> {
     Seen { value, receipt, by: By::Nodes { token, nodes } }
 }
 
+async fn get_of_fleet(
+    fleet: &Fleet,
+    hot: &HotKeys,
+    table: &Arc<Table>,
+    key: &[u8],
+    options: &ReadOptions,
+) -> Result<Seen<Lookup>> {
+    let clock = &fleet.node().context().clock;
+    let of_table = (table.id(), table.settings().consistency);
+    match hot.ask(of_table, key, options, clock.monotonic()) {
+        Hot::Kept(answer) => Ok(answer),
+        Hot::No => fleet.get(table, key, options).await.map(of_nodes),
+        Hot::Wanted(wanted) => {
+            let answer = of_nodes(fleet.get(table, key, options).await?);
+            hot.keep(&wanted, table.id(), key, &answer, clock.monotonic());
+            Ok(answer)
+        }
+    }
+}
+
 impl Reads {
+    /// From the nodes of a fleet.
+    pub fn of_fleet(fleet: Arc<Fleet>) -> Self {
+        Self::Fleet(fleet, Arc::default())
+    }
+
+    /// Rows were written through this process: before it is told, what is kept of them is forgotten.
+    pub(crate) fn wrote(&self, table: &Table, keys: &[Key]) {
+        if let Self::Fleet(fleet, hot) = self {
+            hot.forget(table.id(), keys, fleet.node().context().clock.monotonic());
+        }
+    }
+
+    /// The keys of rows, for [`Reads::wrote`]; none where nothing is kept.
+    pub(crate) fn keys_to_forget(&self, rows: &[WriteRow]) -> Vec<Key> {
+        match self {
+            Self::Here => Vec::new(),
+            Self::Fleet(..) => rows.iter().map(|row| row.key.clone()).collect(),
+        }
+    }
+
+    /// Gets that were answered without asking a node.
+    pub(crate) fn hot_hits(&self) -> u64 {
+        match self {
+            Self::Here => 0,
+            Self::Fleet(_, hot) => hot.hits(),
+        }
+    }
+
     pub(crate) async fn get(
         &self,
         table: &Arc<Table>,
@@ -80,7 +131,7 @@ impl Reads {
         match self {
             Self::Here => table.get(key, options).await.map(here),
             // In a future of its own, so that the one of a read in this process stays small.
-            Self::Fleet(fleet) => Box::pin(fleet.get(table, key, options)).await.map(of_nodes),
+            Self::Fleet(fleet, hot) => Box::pin(get_of_fleet(fleet, hot, table, key, options)).await,
         }
     }
 
@@ -92,7 +143,7 @@ impl Reads {
     ) -> Result<Seen<Vec<Lookup>>> {
         match self {
             Self::Here => table.batch_get(keys, options).await.map(here),
-            Self::Fleet(fleet) => Box::pin(fleet.batch_get(table, keys, options)).await.map(of_nodes),
+            Self::Fleet(fleet, _) => Box::pin(fleet.batch_get(table, keys, options)).await.map(of_nodes),
         }
     }
 
@@ -105,7 +156,7 @@ impl Reads {
     ) -> Result<Seen<Vec<Found>>> {
         match self {
             Self::Here => table.versions(key, since, until, limit, options).await.map(here),
-            Self::Fleet(fleet) => {
+            Self::Fleet(fleet, _) => {
                 let range = (since, until, limit);
                 Box::pin(fleet.versions(table, key, range, options)).await.map(of_nodes)
             }
@@ -120,7 +171,7 @@ impl Reads {
     ) -> Result<Seen<ScanPage>> {
         match self {
             Self::Here => table.scan(request, options).await.map(here),
-            Self::Fleet(fleet) => Box::pin(fleet.scan(table, request, options)).await.map(of_nodes),
+            Self::Fleet(fleet, _) => Box::pin(fleet.scan(table, request, options)).await.map(of_nodes),
         }
     }
 
@@ -135,7 +186,7 @@ impl Reads {
                 let explanation = table.explain(key, options).await?;
                 Ok(here((explanation, Receipt::default())))
             }
-            Self::Fleet(fleet) => Box::pin(fleet.explain(table, key, options)).await.map(of_nodes),
+            Self::Fleet(fleet, _) => Box::pin(fleet.explain(table, key, options)).await.map(of_nodes),
         }
     }
 }

@@ -365,7 +365,7 @@ mod tests {
         let problem = Problem::new(&write, "1", true);
         assert_eq!((problem.status, problem.applied.as_deref()), (500, Some("unknown")));
         let mut text = String::new();
-        metrics.text(&mut text);
+        metrics.text(&mut text, 0);
         assert!(text.contains("nacre_http_panics_total 2"));
     }
 }

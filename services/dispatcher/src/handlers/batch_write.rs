@@ -31,7 +31,9 @@ pub(crate) async fn batch_write(call: &mut Call<'_>, ns: &str, table: &str) -> R
     // One key beyond it refuses the call before anything is written.
     call.check_keys(|grant| rows.iter().try_for_each(|row| grant.key(&row.key)))?;
     let options = call.write_options(&table)?;
+    let keys = call.app.reads.keys_to_forget(&rows);
     let written = if rows.is_empty() { None } else { Some(table.write(rows, &options).await?) };
+    call.app.reads.wrote(&table, &keys);
     let token = written.as_ref().map(|written| written.token.to_text());
     let outcomes = join(written, wrong);
     let durable = outcomes.iter().filter(|outcome| matches!(outcome, RowOutcome::Ok { .. })).count();

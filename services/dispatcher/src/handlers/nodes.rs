@@ -26,13 +26,13 @@ pub(crate) async fn list(call: &mut Call<'_>) -> Result<Answer> {
             state: "serving".to_owned(),
             is_self: true,
         }],
-        Reads::Fleet(fleet) => {
+        Reads::Fleet(fleet, _) => {
             fleet.members().all().iter().map(|member| body(member, member.id() == own)).collect()
         }
     };
     let partitions_at_risk = match &call.app.reads {
         Reads::Here => 0,
-        Reads::Fleet(fleet) => fleet.partitions_at_risk().await as u64,
+        Reads::Fleet(fleet, _) => fleet.partitions_at_risk().await as u64,
     };
     Ok(Answer::json(StatusCode::OK, &NodesBody { nodes, partitions_at_risk }))
 }

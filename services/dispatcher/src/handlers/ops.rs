@@ -24,7 +24,7 @@ pub(crate) async fn readyz(call: &mut Call<'_>) -> Result<Answer> {
         return Err(Error::unavailable("the server is stopping").with_code("draining"));
     }
     call.app.node.ready()?;
-    if let Reads::Fleet(fleet) = &call.app.reads
+    if let Reads::Fleet(fleet, _) = &call.app.reads
         && !fleet.is_serving()
     {
         return Err(Error::unavailable("the process takes on its part of the log, or hands it over")
@@ -39,7 +39,7 @@ pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Answer> {
     call.finish_query()?;
     let mut text = String::with_capacity(16 << 10);
     call.app.node.metrics_text(&mut text);
-    call.app.metrics.text(&mut text);
+    call.app.metrics.text(&mut text, call.app.reads.hot_hits());
     Ok(Answer::bytes("text/plain; version=0.0.4; charset=utf-8", text))
 }
 

@@ -146,7 +146,10 @@ fn write_row(call: &mut Call<'_>, table: &Arc<Table>, key: &str) -> Result<Write
 
 async fn write(call: &mut Call<'_>, table: &Arc<Table>, row: WriteRow) -> Result<Answer> {
     let options = call.write_options(table)?;
-    let written = table.write(vec![row], &options).await?;
+    let row = vec![row];
+    let key = call.app.reads.keys_to_forget(&row);
+    let written = table.write(row, &options).await?;
+    call.app.reads.wrote(table, &key);
     let mut answer = Answer::empty(StatusCode::NO_CONTENT);
     match written.outcomes.into_iter().next() {
         Some(RowOutcome::Ok { version }) => answer.number(nacre_api::headers::VERSION, version),

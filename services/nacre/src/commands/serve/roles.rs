@@ -93,7 +93,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     } else if let Some(fleet) = &fleet {
         ctx.tasks.spawn("holding", fleet.clone().keep_held(holding.clone(), ctx.tasks.shutdown_token()));
     }
-    let reads = fleet.clone().map_or(Reads::Here, Reads::Fleet);
+    let reads = fleet.clone().map_or(Reads::Here, Reads::of_fleet);
     let server =
         Server::bind(dispatcher(settings)?, node.clone(), reads, ctx.clone()).await.map_err(taken)?;
     let address = server.local_addr();
