@@ -17,7 +17,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nacre_engine::Node;
-use nacre_fleet::{HELD_PATH, READ_PATH, answer_held, answer_read};
+use nacre_fleet::{
+    HELD_PATH, HOT_PATH, READ_PATH, WARM_PATH, answer_held, answer_hot, answer_read, answer_warm,
+};
 use nacre_runtime::{Context, Shutdown, Tasks};
 use nacre_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -186,6 +188,24 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>) -> Response<Full<B
             Err(_) => status(StatusCode::PAYLOAD_TOO_LARGE),
         },
         HELD_PATH => Response::new(Full::new(answer_held(node))),
+        HOT_PATH | WARM_PATH => match Limited::new(body, REQUEST_BYTES).collect().await {
+            Ok(frame) => {
+                let frame = frame.to_bytes();
+                let answered = if parts.uri.path() == HOT_PATH {
+                    answer_hot(node, frame).await
+                } else {
+                    answer_warm(node, frame).await
+                };
+                match answered {
+                    Ok(answer) => Response::new(Full::new(answer)),
+                    Err(error) => {
+                        tracing::debug!(%error, "a request to warm is refused");
+                        status(StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                }
+            }
+            Err(_) => status(StatusCode::PAYLOAD_TOO_LARGE),
+        },
         _ => status(StatusCode::NOT_FOUND),
     }
 }

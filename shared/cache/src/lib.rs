@@ -10,10 +10,12 @@
 //! spawn its own tasks on the runtime in which [`BlockCache::open`] ran.
 
 mod flight;
+mod index;
 mod key;
 mod metrics;
 mod tier;
 
+pub use index::{HeldIndex, HotBlock};
 pub use key::BlockKey;
 pub use metrics::{CacheStats, DiskStats, TierStats};
 pub use tier::{Cached, Source};
@@ -56,13 +58,13 @@ pub struct DiskConfig {
 /// A block that is held by the cache; it stays alive while this does.
 pub type CachedBlock = Cached<Block>;
 /// An index. The cache counts its bytes while it holds it; one that was evicted lives on only with its readers.
-pub type CachedIndex = Arc<SegmentIndex>;
+pub type CachedIndex = Arc<HeldIndex>;
 
 /// The blocks and indexes that a process holds.
 #[derive(Debug)]
 pub struct BlockCache {
     blocks: Tier<Block>,
-    indexes: Tier<Arc<SegmentIndex>>,
+    indexes: Tier<CachedIndex>,
 }
 
 impl BlockCache {
@@ -141,14 +143,14 @@ impl BlockCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<SegmentIndex>>,
     {
-        let fetch = || async { fetch().await.map(Arc::new) };
+        let fetch = || async { fetch().await.map(|index| Arc::new(HeldIndex::new(index))) };
         let (held, source) = self.indexes.get_or_fetch(BlockKey { segment, block: 0 }, fetch).await?;
         Ok((Arc::clone(&held), source))
     }
 
     /// Puts an index in, for example of a segment that was just written.
     pub fn insert_index(&self, segment: SegmentId, index: SegmentIndex) -> CachedIndex {
-        Arc::clone(&self.indexes.insert(BlockKey { segment, block: 0 }, Arc::new(index)))
+        Arc::clone(&self.indexes.insert(BlockKey { segment, block: 0 }, Arc::new(HeldIndex::new(index))))
     }
 
     /// What was found where, what it occupies and what the disk dropped.

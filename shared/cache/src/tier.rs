@@ -1,6 +1,7 @@
 //! One kind of value in memory and on the disk.
 
 use crate::flight::Flights;
+use crate::index::HeldIndex;
 use crate::key::{BlockKey, KeyHasher};
 use crate::metrics::{DiskCounters, Striped, TierStats};
 use bytes::Bytes;
@@ -71,7 +72,7 @@ impl Value for Block {
 }
 
 /// Shared, so that one who reads it again and again may hold a weak handle of it.
-impl Value for Arc<SegmentIndex> {
+impl Value for Arc<HeldIndex> {
     // An index that is not kept costs every read of its segment a fetch of megabytes (two bytes a row, mostly filter), so
     // the shards are large and one index may have one for itself. There are few locks then; they are held for a lookup,
     // and readers of tables of few segments hold handles and pass them by.
@@ -85,7 +86,7 @@ impl Value for Arc<SegmentIndex> {
         self.encode()
     }
     fn from_disk(bytes: Bytes) -> Result<Self> {
-        SegmentIndex::decode(bytes).map(Self::new)
+        SegmentIndex::decode(bytes).map(|index| Self::new(HeldIndex::new(index)))
     }
 }
 

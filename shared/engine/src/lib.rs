@@ -22,6 +22,7 @@ mod table;
 mod tail;
 mod token;
 mod view;
+mod warm;
 
 pub use compact::{CompactionPlan, CompactionReport, choose as choose_compaction};
 pub use flush::{FlushConfig, FlushMode, FlushReport};
@@ -42,3 +43,4 @@ pub use segment_rows::SegmentRows;
 pub use table::Table;
 pub use tail::flushed_through_record;
 pub use token::SessionToken;
+pub use warm::{HotKeys, Warmer};

@@ -89,6 +89,8 @@ metrics! {
     loads_committed: Counter,
     /// Loads failed
     loads_failed: Counter,
+    /// Keys that were read ahead of their readers
+    keys_warmed: Counter,
 }
 
 impl Node {

@@ -3,8 +3,8 @@
 mod tables;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub poll_every: Duration,
     /// A load that makes a shard larger than this cuts it before it shows itself.
     pub shard_bytes: u64,
+    /// How long a load may be warmed before it is shown. Zero: not at all.
+    pub warm_limit: Duration,
     /// Which partitions of the log are read.
     pub hold: Hold,
     /// What this process says of itself to the others, until [`Node::announce`]: at most 4 KiB.
@@ -74,6 +76,7 @@ impl Default for NodeConfig {
             poll_every: Duration::from_secs(1),
             // A 100 TB table has 6,000 shards: enough to spread, few enough for every process to know.
             shard_bytes: 16 << 30,
+            warm_limit: Duration::from_secs(30),
             hold: Hold::All,
             info: Bytes::new(),
         }
@@ -127,6 +130,7 @@ impl Node {
             loads_changed: tokio::sync::Notify::new(),
             tails,
             backlog,
+            warmer: OnceLock::new(),
         });
         ctx.phases.reach("start/joined").await;
         let names = Names::new(catalog, ctx.clone());

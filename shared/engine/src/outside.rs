@@ -20,8 +20,9 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use nacre_cache::{CachedIndex, HeldIndex};
 use nacre_manifest::{LoadState, Manifest, SegmentRef};
-use nacre_segment::{SegmentIndex, key_hash};
+use nacre_segment::key_hash;
 use nacre_types::{Error, PartitionId, Place, Result, SegmentId, Seq, TableId};
 
 use crate::Table;
@@ -86,7 +87,7 @@ pub(crate) struct Outside {
     /// Nothing below this can arrive any more.
     limit: i64,
     own: Own,
-    indexes: HashMap<SegmentId, Arc<SegmentIndex>>,
+    indexes: HashMap<SegmentId, CachedIndex>,
     rows: Vec<TailRow>,
     dropped_below: Option<i64>,
 }
@@ -186,7 +187,7 @@ impl Outside {
         None
     }
 
-    fn index(&mut self, segment: &SegmentRef<'_>) -> Option<Arc<SegmentIndex>> {
+    fn index(&mut self, segment: &SegmentRef<'_>) -> Option<CachedIndex> {
         let id = segment.id();
         if let Some(held) = self.indexes.get(&id) {
             return Some(held.clone());
@@ -197,7 +198,7 @@ impl Outside {
             None => {
                 let segment = segment.to_segment();
                 match self.runtime.block_on(read_index(&self.shared, self.table, &segment)) {
-                    Ok(index) => index,
+                    Ok(index) => CachedIndex::new(HeldIndex::new(index)),
                     Err(error) => {
                         tracing::debug!(segment = %id, %error, "an index was not read; tombstones stay");
                         return None;

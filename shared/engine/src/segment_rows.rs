@@ -49,7 +49,7 @@ impl SegmentRows {
             }
             _ => None,
         };
-        let index = read_index(shared, table, segment).await?;
+        let index = Arc::new(read_index(shared, table, segment).await?);
         let runtime = tokio::runtime::Handle::current();
         let reader = Reader { shared: shared.clone(), runtime, path, tag, index, next: 0, bytes: READ_BYTES };
         Ok(Self { reader, blocks: VecDeque::new(), at: 0, base })
@@ -116,18 +116,14 @@ impl SegmentRows {
 }
 
 /// The index of a segment, past the cache.
-pub(crate) async fn read_index(
-    shared: &Shared,
-    table: TableId,
-    segment: &Segment,
-) -> Result<Arc<SegmentIndex>> {
+pub(crate) async fn read_index(shared: &Shared, table: TableId, segment: &Segment) -> Result<SegmentIndex> {
     let path = match &segment.location {
         Location::Adopted { index_path, .. } => ObjectPath::new(index_path)?,
         _ => ObjectPath::new(&segment_path(table, segment))?,
     };
     let range = segment.index.offset..segment.index.offset.saturating_add(segment.index.length);
     let bytes = shared.store.get(&path, GetOptions::range(range)).await?.bytes;
-    Ok(Arc::new(SegmentIndex::decode(bytes).map_err(|e| e.context(format!("index of {path}")))?))
+    SegmentIndex::decode(bytes).map_err(|e| e.context(format!("index of {path}")))
 }
 
 impl Reader {

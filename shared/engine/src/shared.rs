@@ -1,6 +1,6 @@
 //! What every part of a node uses.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nacre_cache::BlockCache;
 use nacre_catalog::Catalog;
@@ -14,9 +14,9 @@ use crate::metrics::Metrics;
 use crate::node::NodeConfig;
 use crate::presence::Presence;
 use crate::tail::held::Tails;
+use crate::warm::Warmer;
 
 /// The world, the three stores, the cache and the tails of one node.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) ctx: Context,
     pub(crate) presence: Presence,
@@ -30,9 +30,22 @@ pub(crate) struct Shared {
     pub(crate) loads_changed: tokio::sync::Notify,
     pub(crate) tails: Tails,
     pub(crate) backlog: Backlog,
+    /// How loads are warmed; here, where nobody said so.
+    pub(crate) warmer: OnceLock<Warmer>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).field("log", &self.log).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
+    /// How many blocks memory holds now.
+    pub(crate) fn blocks_in_memory(&self) -> usize {
+        usize::try_from(self.cache.stats().blocks.entries).unwrap_or(usize::MAX)
+    }
+
     /// The now for drops: the earliest of the partitions' log times, the store's date and one's own clock, less a
     /// margin. A row that is expired then is expired for every reader.
     pub(crate) async fn now_for_drops(&self) -> Result<i64> {

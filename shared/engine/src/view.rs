@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapWeak;
 use bytes::Bytes;
+use nacre_cache::HeldIndex;
 use nacre_manifest::{EditionFilter, Manifest, Unrestorable};
-use nacre_segment::SegmentIndex;
 use nacre_types::{
     Error, Generation, LoadId, Offset, PartitionId, Place, Result, SegmentId, Seq, TableSettings,
 };
@@ -53,7 +53,7 @@ pub(crate) struct Few {
     min_key: Bytes,
     max_key: Bytes,
     /// Where the index was, if it still is in memory. Weak: what may stay is for the cache to say.
-    pub(crate) index: ArcSwapWeak<SegmentIndex>,
+    pub(crate) index: ArcSwapWeak<HeldIndex>,
 }
 
 impl std::fmt::Debug for Few {

@@ -1,7 +1,8 @@
 //! Which partitions a process of a fleet reads, and when it may be asked for them.
 //!
-//! A cache node that comes first holds, then serves: it says `joining`, takes on the partitions that placement would give
-//! it, and says `serving` when it can answer for all of them. Until then the others are asked. What a node is not asked for
+//! A cache node that comes first holds, then warms, then serves: it says `joining`, takes on the partitions that placement
+//! would give it, reads for a while what the others say is hot in them, and says `serving` when it can answer for all.
+//! Until then the others are asked. What a node is not asked for
 //! any more it keeps for a while, since those who ask hear of a change only with a heartbeat. A node that leaves says so,
 //! and goes on answering until those who come after it can, and until all have heard.
 
@@ -27,6 +28,8 @@ pub struct HoldingConfig {
     pub keep: Duration,
     /// How long a process that leaves may wait for those who come after it.
     pub leave: Duration,
+    /// How long one that joins may read what is hot before it serves.
+    pub warm: Duration,
 }
 
 /// The partitions that a process needs in its roles.
@@ -61,7 +64,7 @@ impl Kept {
 impl Fleet {
     /// Holds what this process's roles need, until `shutdown`.
     pub async fn keep_held(self: Arc<Self>, config: HoldingConfig, shutdown: Shutdown) {
-        let mut kept = Kept::default();
+        let (mut kept, mut is_warm) = (Kept::default(), false);
         loop {
             let changed = self.changed();
             tokio::pin!(changed);
@@ -74,6 +77,16 @@ impl Fleet {
                 node.hold(&kept.hold(&wanted, now, config.keep)).await;
                 let ready = wanted.iter().all(|partition| node.answers_for(*partition));
                 if own.node.state == NodeState::Joining && ready {
+                    if !is_warm {
+                        is_warm = true;
+                        let list: Vec<PartitionId> = wanted.iter().copied().collect();
+                        tokio::select! {
+                            () = shutdown.requested() => return,
+                            () = self.warm_and_tell(&list, config.warm) => {}
+                        }
+                        // Placement may give something else by now.
+                        continue;
+                    }
                     tracing::info!(partitions = wanted.len(), "holding what placement gives; serving");
                     self.announce(with_state(own, NodeState::Serving));
                 }
@@ -83,6 +96,16 @@ impl Fleet {
                 () = changed => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
+        }
+    }
+
+    async fn warm_and_tell(&self, partitions: &[PartitionId], limit: Duration) {
+        let clock = &self.node().context().clock;
+        let began = clock.monotonic();
+        let keys = self.warm_up(partitions, limit).await;
+        if keys > 0 {
+            let took = clock.monotonic().saturating_sub(began);
+            tracing::info!(keys, milliseconds = took.as_millis() as u64, "read what is hot elsewhere");
         }
     }
 

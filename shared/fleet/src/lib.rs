@@ -19,6 +19,7 @@ mod peers;
 mod reads;
 mod scan;
 mod serve;
+mod warm;
 pub mod wire;
 
 pub use fleet::{Fleet, FleetConfig, Reading};
@@ -26,5 +27,6 @@ pub use holding::HoldingConfig;
 pub use member::{Member, Role};
 pub use members::{Candidates, Members};
 pub use nacre_placement::{Node as PlacedNode, NodeState};
-pub use peers::{HELD_PATH, Peers, READ_PATH};
+pub use peers::{HELD_PATH, HOT_PATH, Peers, READ_PATH, WARM_PATH};
 pub use serve::{answer_held, answer_read, read_held};
+pub use warm::{answer_hot, answer_warm};

@@ -23,6 +23,10 @@ use std::time::Duration;
 pub const READ_PATH: &str = "/fleet/v1/read";
 /// Where they say what they hold.
 pub const HELD_PATH: &str = "/fleet/v1/held";
+/// Where they say what is asked for most.
+pub const HOT_PATH: &str = "/fleet/v1/hot";
+/// Where they are asked to warm a load.
+pub const WARM_PATH: &str = "/fleet/v1/warm";
 
 /// Connections to one address: the frames of one are written by one task.
 const LANES: usize = 2;

@@ -130,8 +130,8 @@ async fn a_value_as_big_as_memory_is_answered_and_pushes_nothing_out() {
 struct LargeIndex;
 
 impl Value for LargeIndex {
-    const SHARD_BYTES: usize = <Arc<SegmentIndex> as Value>::SHARD_BYTES;
-    const LARGEST_SHARE: usize = <Arc<SegmentIndex> as Value>::LARGEST_SHARE;
+    const SHARD_BYTES: usize = <Arc<HeldIndex> as Value>::SHARD_BYTES;
+    const LARGEST_SHARE: usize = <Arc<HeldIndex> as Value>::LARGEST_SHARE;
 
     fn weight(&self) -> usize {
         30 << 20

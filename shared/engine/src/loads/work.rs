@@ -190,11 +190,14 @@ impl Table {
         .map(drop)
     }
 
-    /// Shows a prepared load: one edit. Loads that are too many to stay unsealed are sealed in it.
+    /// Shows a prepared load, once what is hot is warm in it: one edit. Loads that are too many to stay unsealed are sealed in it.
     ///
     /// # Errors
     /// `Conflict` (`load-below-floor`); `Throttled` (`too-many-unsealed-loads`) where the oldest is too young to seal.
     pub async fn commit_prepared(self: &Arc<Self>, id: LoadId) -> Result<()> {
+        if self.manifest().load(id).is_some_and(|load| load.state == Stored::Prepared) {
+            self.warm_before_commit(id).await;
+        }
         self.shared.ctx.phases.reach("commit/show").await;
         let insist = {
             let manifest = self.manifest();

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use nacre_cache::CacheConfig;
 use nacre_catalog::{Catalog, ObjectCatalog};
 use nacre_engine::{
-    Built, Found, Lookup, Node, NodeConfig, ReadOptions, RowOutcome, ScanRequest, SegmentSink, Table,
-    WriteOptions, WriteRow,
+    BeginLoad, Built, Found, Guards, LoadMode, LoadReport, LoadVersion, Lookup, Node, NodeConfig,
+    OnDuplicate, ReadOptions, RowOutcome, ScanRequest, SegmentSink, Table, WriteOptions, WriteRow,
 };
 use nacre_log::{ObjectLog, ObjectLogConfig};
 use nacre_manifest::{Layer, Load, Location, Segment};
 use nacre_runtime::{Clock, Context, Ids};
 use nacre_segment::{SegmentRow, WriterSettings};
 use nacre_store::{MemoryStore, ObjectPath, ObjectStore};
-use nacre_types::{Key, KeyRange, NamespaceName, Result, TableName, TableSettings};
+use nacre_types::{Key, KeyRange, LoadId, NamespaceName, Result, TableName, TableSettings};
 
 pub(crate) struct Harness {
     pub(crate) ctx: Context,
@@ -173,4 +173,43 @@ pub(crate) async fn put_segments<'r>(
         segments.push(segment);
     }
     Ok(segments)
+}
+
+/// Begins a load of `rows`, which rise, in segments of about `segment_bytes`, and prepares it.
+pub(crate) async fn prepare(
+    harness: &Harness,
+    table: &Arc<Table>,
+    version: i64,
+    mode: LoadMode,
+    segment_bytes: u64,
+    rows: &[(String, String)],
+) -> LoadId {
+    let request = BeginLoad {
+        mode,
+        version: Some(LoadVersion::At(version)),
+        source: None,
+        columns: None,
+        guards: Guards::default(),
+        on_duplicate: OnDuplicate::default(),
+    };
+    let id =
+        table.begin_load(&request, Bytes::from(format!("{version}")), None).await.unwrap().into_inner().id;
+    table.prepare_load(id, Some(Vec::new()), None).await.unwrap();
+    let load = table.manifest().load(id).cloned().unwrap();
+    let rows = rows.iter().map(|(key, value)| SegmentRow {
+        key: key.as_bytes(),
+        version,
+        place: None,
+        expires_at: None,
+        value: Some(value.as_bytes()),
+    });
+    let segments = put_segments(&*harness.ctx.ids, table, &load, rows, segment_bytes).await.unwrap();
+    table.finish_prepare(&load, segments, 0, &LoadReport::default(), None).await.unwrap();
+    id
+}
+
+/// Commits a prepared load, as the loader does.
+pub(crate) async fn show(table: &Arc<Table>, id: LoadId) {
+    table.commit_load(id, None, None).await.unwrap();
+    table.commit_prepared(id).await.unwrap();
 }

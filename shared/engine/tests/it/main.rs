@@ -7,4 +7,5 @@ mod lateness;
 mod power;
 mod splits;
 mod tables;
+mod warm;
 mod writes;

@@ -2,43 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use nacre_engine::{
-    BeginLoad, FlushMode, Guards, LoadMode, LoadReport, LoadVersion, NodeConfig, OnDuplicate, Table,
-};
+use nacre_engine::{FlushMode, LoadMode, NodeConfig, Table};
 use nacre_runtime::Context;
-use nacre_segment::SegmentRow;
 use nacre_store::MemoryStore;
 use nacre_types::{KeyRange, PartitionId, TableSettings};
 
-use super::harness::{Harness, put, put_segments, row};
+use super::harness::{Harness, prepare, put, row, show};
 
-/// Loads `rows` rows whose segments have about `segment_bytes`.
+/// Loads all rows, in segments of about `segment_bytes`.
 async fn load(harness: &Harness, table: &Arc<Table>, version: i64, mode: LoadMode, segment_bytes: u64) {
-    let request = BeginLoad {
-        mode,
-        version: Some(LoadVersion::At(version)),
-        source: None,
-        columns: None,
-        guards: Guards::default(),
-        on_duplicate: OnDuplicate::default(),
-    };
-    let id =
-        table.begin_load(&request, Bytes::from(format!("{version}")), None).await.unwrap().into_inner().id;
-    table.prepare_load(id, Some(Vec::new()), None).await.unwrap();
-    let load = table.manifest().load(id).cloned().unwrap();
-    let texts: Vec<_> = (0..ROWS).map(|number| (key(number), value(number))).collect();
-    let rows = texts.iter().map(|(key, value)| SegmentRow {
-        key: key.as_bytes(),
-        version,
-        place: None,
-        expires_at: None,
-        value: Some(value.as_bytes()),
-    });
-    let segments = put_segments(&*harness.ctx.ids, table, &load, rows, segment_bytes).await.unwrap();
-    table.finish_prepare(&load, segments, 0, &LoadReport::default(), None).await.unwrap();
-    table.commit_load(id, None, None).await.unwrap();
-    table.commit_prepared(id).await.unwrap();
+    let rows: Vec<_> = (0..ROWS).map(|number| (key(number), value(number))).collect();
+    let id = prepare(harness, table, version, mode, segment_bytes, &rows).await;
+    show(table, id).await;
 }
 
 const ROWS: u32 = 20_000;

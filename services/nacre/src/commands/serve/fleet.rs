@@ -169,9 +169,12 @@ pub(super) fn poll_every(store_url: &str, catalog_url: Option<&str>) -> Duration
     if is_free { Duration::from_secs(1) } else { Duration::from_secs(10) }
 }
 
+/// How long a node that joins may read what is hot before it serves.
+const WARM: Duration = Duration::from_secs(30);
+
 /// How partitions are taken on and given up.
 pub(super) fn holding(presence: &PresenceConfig, leave: Duration) -> HoldingConfig {
-    HoldingConfig { keep: presence.heartbeat.dead_after, leave }
+    HoldingConfig { keep: presence.heartbeat.dead_after, leave, warm: WARM }
 }
 
 #[cfg(test)]

@@ -79,7 +79,10 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
         None => None,
         Some(mut member) => {
             member.node.id = node.process();
-            Some(Fleet::open(node.clone(), peers(settings, &ctx)?, settings.fleet.config(), Some(member)))
+            let fleet =
+                Fleet::open(node.clone(), peers(settings, &ctx)?, settings.fleet.config(), Some(member));
+            fleet.warm_loads();
+            Some(fleet)
         }
     };
     // A world of its own, so that it can end before the rest does.

@@ -6,6 +6,7 @@
 //! of a future, of a view of its own, or of anything else that is counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use nacre_cache::{BlockCache, CachedBlock, CachedIndex};
@@ -17,6 +18,8 @@ use crate::view::Few;
 
 /// How often a get asks the cache for an index that it remembers.
 const CACHE_SEES_ONE_IN: u64 = 64;
+/// Of so many warm gets one is counted, to know what is hot: counting takes a cache line.
+const COUNTED_ONE_IN: u32 = 8;
 
 /// What a request has fetched so far.
 #[derive(Default)]
@@ -61,11 +64,27 @@ pub(super) struct AtHand<'r> {
     pub(super) source: Source,
     /// Segments whose filter did not exclude the key.
     pub(super) segments: u32,
+    /// Whether this attempt counts for what is hot.
+    counts: bool,
 }
 
 impl<'r> AtHand<'r> {
     pub(super) fn new(cache: &'r BlockCache, fetched: Option<&'r Fetched>) -> Self {
-        Self { cache, fetched, lacks: SmallVec::new(), source: Source::None, segments: 0 }
+        Self { cache, fetched, lacks: SmallVec::new(), source: Source::None, segments: 0, counts: true }
+    }
+
+    /// As [`AtHand::new`], for a warm get that began at `began`: its nanoseconds say whether it is counted.
+    pub(super) fn of_warm_get(cache: &'r BlockCache, began: Duration) -> Self {
+        let counts = began.subsec_nanos().is_multiple_of(COUNTED_ONE_IN);
+        Self { counts, ..Self::new(cache, None) }
+    }
+
+    /// A row of a block was an answer, or part of one.
+    #[inline]
+    pub(super) fn touch(&self, index: &CachedIndex, block: u32, row: usize) {
+        if self.counts {
+            index.touch(block, row);
+        }
     }
 
     /// The index of a segment, or `None` and a lack. `few` remembers it for the next get: asking the cache costs as

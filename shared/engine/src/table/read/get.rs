@@ -100,6 +100,7 @@ pub(super) fn top(
                 if lens.floors.hide(version, place) {
                     continue;
                 }
+                at_hand.touch(&index, number, at);
                 if best.as_ref().is_none_or(|held| (held.0, held.1) < (version, place)) {
                     best = Some((version, place, 0, Held::Block(block, at)));
                 }
@@ -221,6 +222,7 @@ pub(super) fn gather(
             let Some(block) = at_hand.block(id, &index, number) else { continue };
             for at in block.find(key) {
                 visit(Lies::Segment(id, number));
+                at_hand.touch(&index, number, at);
                 gathered.push_block(&block, at, base);
             }
         }

@@ -80,7 +80,7 @@ impl Table {
             return None;
         }
         let began = self.shared.ctx.clock.monotonic();
-        let mut at_hand = AtHand::new(&self.shared.cache, None);
+        let mut at_hand = AtHand::of_warm_get(&self.shared.cache, began);
         let lookup = lookup(&mut at_hand, &view, &view.lens, key, options)?;
         let took = self.shared.ctx.clock.monotonic().saturating_sub(began);
         let receipt = Receipt {
