@@ -3,7 +3,7 @@
 //! Each step is one function here or in [`crate::checks`]; it prints its time, and one that fails does not stop those
 //! that do not need it. The Python environment is installed while the first steps compile.
 
-use crate::process::{cargo, root, run, run_lines};
+use crate::process::{cargo, run, run_lines};
 use crate::report::{Counts, Report};
 use crate::services::Services;
 use crate::{Outcome, cache, checks, tour};
@@ -195,7 +195,7 @@ fn release() -> Outcome {
 
 /// The program that [`release`] built.
 fn released() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = crate::process::target();
     target.join("release/nacre")
 }
 

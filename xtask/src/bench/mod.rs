@@ -3,6 +3,7 @@
 mod batch;
 mod clients;
 mod drive;
+mod fleet;
 mod http;
 mod load;
 mod memory;
@@ -31,16 +32,19 @@ usage: cargo xtask bench [COMMAND]
   load         loads beside DuckDB sorting the same file, within the same memory
                  [--bytes 2G] [--rounds 1] [--memory-mib 512] [--load-memory 128MiB] [--soft] [--lineitem 1]
                  [--only rewrite|lineitem|adopt]
+  fleet        the production stack on this machine: writes beside a bare producer, reads alone and beside a stream
+                 [--rounds 3] [--seconds 6] [--keys 400k] [--clients 16] [--only write|visible|read|mixed]
   drive        one kind of traffic against a server that runs already, for a profiler to look at
                  [--server 127.0.0.1:8790] [--what get|batch-get|write] [--json] [--seconds 5] [--clients 16]
                  [--keys 100k] [--batch 100] [--rate ROWS_A_SECOND]
 
-http, write and load take --program FILE (a nacre that is built already) and --dir DIR (where their data lies while they run).";
+http, write, load and fleet take --program FILE (a nacre that is built already), the first three --dir DIR (where their data lies while they run).";
 
 pub(crate) fn command(arguments: &[&str]) -> ExitCode {
     let done = match arguments {
         [] => run(false),
         ["--peers"] => run(true),
+        ["fleet", rest @ ..] => Options::parse(rest).and_then(fleet::run),
         ["http", rest @ ..] => Options::parse(rest).and_then(http::run),
         ["load", rest @ ..] => Options::parse(rest).and_then(load::run),
         ["drive", rest @ ..] => Options::parse(rest).and_then(drive::run),

@@ -1,0 +1,406 @@
+//! `cargo xtask bench fleet`: the production stack of `cargo xtask dev`, all of it on this machine, under load.
+//!
+//! Writes take turns with a bare idempotent producer on the same broker; reads are measured alone and beside a stream and a
+//! load. Each figure comes with the processor time that each kind of process spent on it, because all of them share the
+//! machine.
+
+use super::batch::{self, Form};
+use super::clients::{self, Random};
+use super::options::Options;
+use super::server::{TABLE, key_of};
+use super::stats::{Rounds, Sample, grouped};
+use super::wire::{Connection, Request};
+use crate::{Outcome, cache, process};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Shards of the table, over the log's partitions.
+const SHARDS: u64 = 16;
+const VALUE_BYTES: usize = 200;
+const BATCH: usize = 100;
+
+pub(crate) fn run(mut options: Options) -> Outcome {
+    let program = options.path("program");
+    let rounds = options.number("rounds", 3)?.max(1);
+    let seconds = options.seconds("seconds", 6)?;
+    let keys = options.number("keys", 400_000)?.max(SHARDS);
+    let connections = options.number("clients", 16)?.max(1);
+    let only = options.text("only");
+    options.finish()?;
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let raw = raw_producer()?;
+    let stack = Stack::start(program)?;
+    println!("the stack runs: {}", stack.said);
+    let fleet = Fleet { stack, seconds, keys, connections };
+    fleet.make_table()?;
+    fleet.fill()?;
+    if wanted("write") {
+        fleet.writes(&raw, rounds)?;
+    }
+    if wanted("visible") {
+        fleet.visible()?;
+    }
+    if wanted("read") {
+        fleet.reads(rounds)?;
+    }
+    if wanted("mixed") {
+        fleet.mixed()?;
+    }
+    Ok(())
+}
+
+/// Built beside the program.
+fn raw_producer() -> Outcome<PathBuf> {
+    let words = ["build", "--locked", "--release", "-p", "nacre-log", "--features", "kafka", "--example"];
+    let mut build = process::cargo(&words);
+    process::run(build.arg("raw_producer"), Duration::from_secs(3_600))?;
+    Ok(process::target().join("release/examples/raw_producer"))
+}
+
+/// `cargo xtask dev`, running.
+struct Stack {
+    child: Child,
+    said: String,
+    api: SocketAddr,
+    kafka: String,
+    processes: BTreeMap<String, u32>,
+}
+
+impl Stack {
+    fn start(program: Option<PathBuf>) -> Outcome<Self> {
+        let own = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
+        let mut command = Command::new(own);
+        command.arg("dev").stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(program) = program {
+            command.arg("--program").arg(program.canonicalize().map_err(|error| error.to_string())?);
+        }
+        let mut child = command.spawn().map_err(|error| format!("xtask dev: {error}"))?;
+        let mut said = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut said).map_err(|error| error.to_string())?;
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&said).map_err(|_| format!("the stack did not start: {said:?}"))?;
+        let address = |text: Option<&str>| -> Outcome<SocketAddr> {
+            let text = text.and_then(|url| url.strip_prefix("http://")).ok_or("no address")?;
+            text.parse().map_err(|error| format!("{text}: {error}"))
+        };
+        let processes = json["processes"].as_object().into_iter().flatten();
+        Ok(Self {
+            api: address(json["api"].as_str())?,
+            kafka: json["kafka"].as_str().unwrap_or_default().to_owned(),
+            processes: processes
+                .filter_map(|(name, pid)| Some((name.clone(), u32::try_from(pid.as_u64()?).ok()?)))
+                .collect(),
+            said: said.trim().to_owned(),
+            child,
+        })
+    }
+
+    /// Processor time so far, in seconds, by what a process does: the number behind its name is left away.
+    fn cpu(&self) -> BTreeMap<String, f64> {
+        let mut spent = BTreeMap::new();
+        for (name, pid) in &self.processes {
+            let kind = name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
+            *spent.entry(kind.to_owned()).or_default() += cpu_of(*pid).unwrap_or(0.0);
+        }
+        spent
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn cpu_of(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit(") ").next()?.split(' ').skip(11).take(2);
+    let ticks: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
+    Some(ticks?.iter().sum::<u64>() as f64 / 100.0)
+}
+
+/// What is measured.
+struct Fleet {
+    stack: Stack,
+    seconds: Duration,
+    keys: u64,
+    connections: u64,
+}
+
+impl Fleet {
+    fn make_table(&self) -> Outcome {
+        let cuts: Vec<String> =
+            (1..SHARDS).map(|nth| format!("{:?}", key_of(self.keys * nth / SHARDS))).collect();
+        let body = format!("{{\"split_at\":[{}]}}", cuts.join(","));
+        let request = Request::new("PUT", TABLE, "application/json", body.as_bytes());
+        Connection::open(self.stack.api)?.ok(&request).map(drop)
+    }
+
+    fn fill(&self) -> Outcome {
+        let value = batch::value(VALUE_BYTES);
+        let (mut request, digits) = batch::write(Form::Binary, 1_000, &value).split();
+        let mut connection = Connection::open(self.stack.api)?;
+        for first in (0..self.keys).step_by(1_000) {
+            batch::number(&mut request, &digits, first.min(self.keys.saturating_sub(1_000)));
+            connection.ok(&request)?;
+        }
+        Ok(())
+    }
+
+    /// Runs work and prints what each kind of process spent on each of its units.
+    fn costed(
+        &self,
+        name: &str,
+        rounds: &mut Rounds,
+        work: impl FnOnce() -> Outcome<Sample>,
+    ) -> Outcome<Sample> {
+        let (before, began) = (self.stack.cpu(), Instant::now());
+        let sample = work()?;
+        let (after, took) = (self.stack.cpu(), began.elapsed().as_secs_f64());
+        rounds.add(name, sample);
+        let units = (sample.per_second * took).max(1.0);
+        let spent: Vec<String> = after
+            .iter()
+            .map(|(kind, after)| (kind, after - before.get(kind).copied().unwrap_or(0.0)))
+            .filter(|(_, spent)| *spent > 0.02 * took)
+            .map(|(kind, spent)| format!("{kind} {:.2} µs ({:.2} cores)", spent * 1e6 / units, spent / took))
+            .collect();
+        println!("    processor time for each: {}", spent.join(", "));
+        Ok(sample)
+    }
+
+    fn write(&self, form: Form, rows: usize, clients: u64, every: Duration) -> Outcome<Sample> {
+        let value = batch::value(VALUE_BYTES);
+        let digits = batch::write(form, rows, &value).split().1;
+        let prepare = |_| batch::write(form, rows, &value).split().0;
+        let change = |request: &mut Request, random: &mut Random| {
+            batch::shuffle(request, &digits, random, self.keys);
+        };
+        clients::paced(self.stack.api, clients, self.seconds, rows as u64, every, prepare, change)
+    }
+
+    fn writes(&self, raw: &PathBuf, count: u64) -> Outcome {
+        let topic = format!("raw-{}", std::process::id());
+        make_topic(&self.stack.kafka, &topic)?;
+        let mut rounds = Rounds::default();
+        for round in 1..=count {
+            println!("round {round} of {count}");
+            for rows in [1, BATCH] {
+                let name = format!("a bare producer, {rows} rows a message");
+                let sample = || raw_rate(raw, &self.stack.kafka, &topic, self.seconds, rows);
+                self.costed(&name, &mut rounds, sample)?;
+            }
+            for (form, rows) in [(Form::Binary, BATCH), (Form::Binary, 1_000), (Form::Json, BATCH)] {
+                let name = format!("batchWrite {}, {rows} rows", form.name());
+                self.costed(&name, &mut rounds, || self.write(form, rows, self.connections, Duration::ZERO))?;
+            }
+        }
+        let peer = format!("a bare producer, {BATCH} rows a message");
+        rounds.print("Writes through the load balancer", "rows", Some(&peer));
+        Ok(())
+    }
+
+    /// From sending a row to the first read that sees it, while half of what is possible is written beside.
+    fn visible(&self) -> Outcome {
+        let full = self.write(Form::Binary, BATCH, self.connections, Duration::ZERO)?.per_second;
+        let every = Duration::from_secs_f64(self.connections as f64 * BATCH as f64 / (full / 2.0));
+        let done = AtomicBool::new(false);
+        let probes = thread::scope(|scope| -> Outcome<Vec<Duration>> {
+            let probing = scope.spawn(|| -> Outcome<Vec<Duration>> {
+                let mut writer = Connection::open(self.stack.api)?;
+                let mut reader = Connection::open(self.stack.api)?;
+                let mut took = Vec::new();
+                let mut number = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    let key = format!("{}-probe-{number}", key_of(self.keys * (number % SHARDS) / SHARDS));
+                    let put =
+                        Request::new("PUT", &format!("{TABLE}/rows/{key}"), "application/octet-stream", b"x");
+                    let get = Request::get(&format!("{TABLE}/rows/{key}"));
+                    let began = Instant::now();
+                    writer.ok(&put)?;
+                    while reader.call(&get)?.status != 200 {}
+                    took.push(began.elapsed());
+                    number += 1;
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Ok(took)
+            });
+            let load = self.write(Form::Binary, BATCH, self.connections, every);
+            done.store(true, Ordering::Relaxed);
+            let took = probing.join().map_err(|_| "the probe panicked")??;
+            println!("  beside {} rows/s", grouped(load?.per_second));
+            Ok(took)
+        })?;
+        let sample = Sample::of(probes, 1, self.seconds);
+        println!("\nWrite to visible at half load: p50 {:.1} ms, p99 {:.1} ms\n", sample.p50, sample.p99);
+        Ok(())
+    }
+
+    fn get(&self, clients: u64, seconds: Duration) -> Outcome<Sample> {
+        let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
+        let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
+        let prepare = |_| Request { bytes: first.bytes.clone(), body_at: 0 };
+        clients::run(self.stack.api, clients, seconds, 1, prepare, |request, random| {
+            batch::shuffle(request, &digits, random, self.keys);
+        })
+    }
+
+    fn batch_get(&self, form: Form, rows: usize) -> Outcome<Sample> {
+        let digits = batch::get(form, rows).split().1;
+        let prepare = |_| batch::get(form, rows).split().0;
+        clients::run(
+            self.stack.api,
+            self.connections,
+            self.seconds,
+            rows as u64,
+            prepare,
+            |request, random| {
+                batch::shuffle(request, &digits, random, self.keys);
+            },
+        )
+    }
+
+    fn reads(&self, count: u64) -> Outcome {
+        let mut rounds = Rounds::default();
+        for round in 1..=count {
+            println!("round {round} of {count}");
+            self.costed("get", &mut rounds, || self.get(self.connections, self.seconds))?;
+            for (form, rows) in [(Form::Binary, BATCH), (Form::Binary, 1_000), (Form::Json, BATCH)] {
+                let name = format!("batchGet {}, {rows} keys", form.name());
+                self.costed(&name, &mut rounds, || self.batch_get(form, rows))?;
+            }
+        }
+        rounds.print("Reads through the load balancer", "keys", Some("get"));
+        Ok(())
+    }
+
+    /// Loads a file through the API; answers how long it took until it was visible.
+    fn load(&self, file: &[u8]) -> Outcome<Duration> {
+        let mut connection = Connection::open(self.stack.api)?;
+        let mut call = |method: &str, path: &str, kind: &str, body: &[u8]| -> Outcome<serde_json::Value> {
+            let answer = connection.ok(&Request::new(method, &format!("{TABLE}/loads{path}"), kind, body))?;
+            serde_json::from_slice(answer.body).or(Ok(serde_json::Value::Null))
+        };
+        let began = Instant::now();
+        let begin = br#"{"mode":"merge","version":"now","columns":{"key":["key"],"value":"value"}}"#;
+        let load = call("POST", "", "application/json", begin)?;
+        let id = load["load_id"].as_str().ok_or("a load without an id")?.to_owned();
+        call("PUT", &format!("/{id}/files/rows.parquet"), "application/octet-stream", file)?;
+        call("POST", &format!("/{id}:commit"), "application/json", b"{}")?;
+        loop {
+            let load = call("GET", &format!("/{id}"), "application/json", b"")?;
+            match load["state"].as_str() {
+                Some("committed") => return Ok(began.elapsed()),
+                Some("failed" | "cancelled") => return Err(format!("the load failed: {load}")),
+                _ => thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// The headline, as far as it fits: a stream and a load beside paced reads.
+    fn mixed(&self) -> Outcome {
+        let seconds = self.seconds * 3;
+        let alone = self.get(self.connections, self.seconds)?;
+        let rate = alone.per_second / 4.0;
+        let every = Duration::from_secs_f64(self.connections as f64 / rate);
+        let paced = |seconds: Duration| {
+            let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
+            let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
+            let prepare = |_| Request { bytes: first.bytes.clone(), body_at: 0 };
+            clients::paced(self.stack.api, self.connections, seconds, 1, every, prepare, |request, random| {
+                batch::shuffle(request, &digits, random, self.keys);
+            })
+        };
+        let mut rounds = Rounds::default();
+        self.costed("reads alone", &mut rounds, || paced(seconds))?;
+        let stream_rate = rate / 8.0;
+        let stream_every = Duration::from_secs_f64(4.0 * BATCH as f64 / stream_rate);
+        let stream = || {
+            let value = batch::value(VALUE_BYTES);
+            let digits = batch::write(Form::Binary, BATCH, &value).split().1;
+            let prepare = |_| batch::write(Form::Binary, BATCH, &value).split().0;
+            clients::paced(
+                self.stack.api,
+                4,
+                seconds,
+                BATCH as u64,
+                stream_every,
+                prepare,
+                |request, random| {
+                    batch::shuffle(request, &digits, random, self.keys);
+                },
+            )
+        };
+        let beside = |name: &str, rounds: &mut Rounds| {
+            self.costed(name, rounds, || {
+                thread::scope(|scope| {
+                    let streaming = scope.spawn(stream);
+                    let reads = paced(seconds);
+                    let written = streaming.join().map_err(|_| "the stream panicked")??;
+                    println!("  beside {} rows/s", grouped(written.per_second));
+                    reads
+                })
+            })
+        };
+        beside("reads beside the stream", &mut rounds)?;
+        let file = load_file()?;
+        thread::scope(|scope| -> Outcome {
+            let loading = scope.spawn(|| self.load(&file));
+            beside("reads beside the stream and a load", &mut rounds)?;
+            let took = loading.join().map_err(|_| "the load panicked")??;
+            println!("  the load of {} rows took {:.1} s", grouped(LOAD_ROWS as f64), took.as_secs_f64());
+            Ok(())
+        })?;
+        rounds.print("Reads at a quarter of their most", "gets", Some("reads alone"));
+        Ok(())
+    }
+}
+
+/// Rows of the load beside reads.
+const LOAD_ROWS: u64 = 500_000;
+
+/// A file whose rows lie in no order.
+fn load_file() -> Outcome<Vec<u8>> {
+    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    let (script, out) = (folder.path().join("duckdb.py"), folder.path().join("shuffled.parquet"));
+    std::fs::write(&script, include_str!("duckdb.py")).map_err(|error| error.to_string())?;
+    let mut command = Command::new(cache::python()?);
+    command.arg(&script).arg("make").arg(&out).arg(LOAD_ROWS.to_string()).arg(folder.path());
+    process::output(&mut command)?;
+    std::fs::read(&out).map_err(|error| format!("{}: {error}", out.display()))
+}
+
+fn raw_rate(raw: &PathBuf, kafka: &str, topic: &str, time: Duration, rows: usize) -> Outcome<Sample> {
+    let mut command = Command::new(raw);
+    command.args([kafka, topic, &time.as_secs().to_string(), &rows.to_string()]);
+    let out = command.output().map_err(|error| format!("{}: {error}", raw.display()))?;
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout)
+        .map_err(|_| format!("the bare producer failed: {}", String::from_utf8_lossy(&out.stderr)))?;
+    let per_second = json["rows_per_second"].as_f64().ok_or("no rate")?;
+    Ok(Sample { per_second, ..Sample::default() })
+}
+
+/// A topic beside the store's, as the store's is.
+fn make_topic(kafka: &str, topic: &str) -> Outcome {
+    let jars = cache::kafka()?;
+    let mut command = Command::new("java");
+    command.args(["-cp", &format!("{}/*", jars.display()), "org.apache.kafka.tools.TopicCommand"]);
+    command.args(["--bootstrap-server", kafka, "--create", "--topic", topic]);
+    command.args(["--partitions", "16", "--replication-factor", "1"]);
+    command.args([
+        "--config",
+        "message.timestamp.type=LogAppendTime",
+        "--config",
+        "max.message.bytes=16777216",
+    ]);
+    process::run(&mut command, Duration::from_secs(60))
+}
