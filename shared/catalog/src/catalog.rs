@@ -68,6 +68,17 @@ pub enum RecordPut {
     Unknown,
 }
 
+/// What was asked of a catalog that is billed by itself, since the start.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CatalogCounts {
+    /// Requests that were sent, by operation.
+    pub requests: Vec<(&'static str, u64)>,
+    /// Read units that they took, as the service told.
+    pub read_units: f64,
+    /// Write units, likewise. What a write took that failed is not told.
+    pub write_units: f64,
+}
+
 /// Table logs and records, shared by every process of a store.
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
@@ -114,6 +125,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`: certainly had no effect. `Invalid` (`record-name`).
     async fn put_record(&self, name: &str, expected: Option<&RecordTag>, bytes: Bytes) -> Result<RecordPut>;
+
+    /// What was asked of it; `None` where it is part of the object store, which counts for itself.
+    fn request_counts(&self) -> Option<CatalogCounts> {
+        None
+    }
 }
 
 /// Whether `name` has the form of a record's.

@@ -17,7 +17,9 @@ mod still;
 pub mod testing;
 
 pub use append::append_until_known;
-pub use catalog::{Append, Catalog, EDITS_GONE, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef};
+pub use catalog::{
+    Append, Catalog, CatalogCounts, EDITS_GONE, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef,
+};
 #[cfg(feature = "dynamodb")]
 pub use dynamo::DynamoCatalog;
 pub use dynamo_settings::DynamoSettings;

@@ -31,6 +31,10 @@ struct Estimate {
     flushed: AtomicU64,
     /// Mean bytes of a record.
     record_bytes: AtomicU64,
+    /// What waited when it was last looked.
+    seen_bytes: AtomicU64,
+    /// How fast it grew while nothing was flushed, in bytes a second.
+    growth: AtomicU64,
 }
 
 impl Backlog {
@@ -62,23 +66,54 @@ impl Backlog {
         records.saturating_mul(known.record_bytes.load(Ordering::Relaxed))
     }
 
+    /// The offset after the newest record that this process appended; `None` where it appended none.
+    pub(crate) fn end(&self, partition: PartitionId) -> Option<Offset> {
+        let end = self.0.get(partition.0 as usize)?.end.load(Ordering::Relaxed);
+        (end > 0).then_some(Offset(end))
+    }
+
+    /// `bytes` wait now, `after` the last look.
+    fn looked(&self, partition: PartitionId, bytes: u64, after: Duration) {
+        let Some(known) = self.0.get(partition.0 as usize) else { return };
+        let before = known.seen_bytes.swap(bytes, Ordering::Relaxed);
+        // Less than before: something was flushed, which says nothing about what came in.
+        if bytes >= before && !after.is_zero() {
+            let now = ((bytes - before) as f64 / after.as_secs_f64()) as u64;
+            let old = known.growth.load(Ordering::Relaxed);
+            known.growth.store(if old == 0 { now } else { (3 * old + now) / 4 }, Ordering::Relaxed);
+        }
+    }
+
+    /// In how many seconds `at_most` bytes will wait if nothing is flushed from now on; `None` where nothing comes in.
+    pub(crate) fn seconds_until(&self, partition: PartitionId, bytes: u64, at_most: u64) -> Option<u64> {
+        let growth = self.0.get(partition.0 as usize)?.growth.load(Ordering::Relaxed);
+        at_most.saturating_sub(bytes).checked_div(growth)
+    }
+
     /// Whether it is worth a look how far the partition is flushed.
     fn waits(&self, partition: PartitionId) -> bool {
         self.bytes(partition) > 0
     }
 }
 
-/// Reads how far the partitions are flushed that this process appends to and does not hold.
+/// Reads how far the partitions are flushed that this process appends to and does not hold, and how fast all grow.
 pub(crate) async fn look(node: Arc<Node>) {
     let shared = &node.shared;
     let shutdown = shared.ctx.tasks.shutdown_token();
+    let mut looked_at = shared.ctx.clock.monotonic();
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let partitions = (0..node.partitions()).map(PartitionId);
-        for partition in partitions.filter(|&it| shared.tails.get(it).is_err() && shared.backlog.waits(it)) {
+        let partitions = || (0..node.partitions()).map(PartitionId);
+        let now = shared.ctx.clock.monotonic();
+        for partition in partitions() {
+            shared.backlog.looked(partition, shared.waiting_bytes(partition), now.saturating_sub(looked_at));
+        }
+        looked_at = now;
+        for partition in partitions().filter(|&it| shared.tails.get(it).is_err() && shared.backlog.waits(it))
+        {
             match shared.catalog.record(&flushed_through_record(partition)).await {
                 Ok(Some((bytes, _))) => match FlushedThrough::decode(&bytes) {
                     Ok(flushed) => shared.backlog.flushed(partition, flushed.position.offset),
@@ -113,6 +148,19 @@ mod tests {
         assert_eq!(backlog.bytes(partition), 10_000, "it only grows");
         backlog.flushed(partition, Offset(200));
         assert_eq!((backlog.bytes(partition), backlog.bytes(PartitionId(7))), (0, 0));
+    }
+
+    #[test]
+    fn the_time_until_a_tail_is_full_follows_how_fast_it_grows() {
+        let (backlog, partition, second) = (Backlog::new(1), PartitionId(0), Duration::from_secs(1));
+        assert_eq!(backlog.seconds_until(partition, 0, 1_000), None, "nothing comes in");
+        for bytes in [100, 200, 300] {
+            backlog.looked(partition, bytes, second);
+        }
+        assert_eq!(backlog.seconds_until(partition, 300, 1_000), Some(7));
+        backlog.looked(partition, 0, second);
+        assert_eq!(backlog.seconds_until(partition, 0, 1_000), Some(10), "a flush is no growth");
+        assert_eq!(backlog.seconds_until(partition, 2_000, 1_000), Some(0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nacre_cache::{CacheStats, TierStats};
+use nacre_catalog::CatalogCounts;
 use nacre_manifest::LoadState;
 use nacre_store::{RequestCount, RequestCounts};
 use nacre_types::PartitionId;
@@ -103,6 +104,9 @@ impl Node {
         if let Some(counts) = self.shared.store.request_counts() {
             store_text(out, &counts);
         }
+        if let Some(counts) = self.shared.catalog.request_counts() {
+            catalog_text(out, &counts);
+        }
     }
 
     /// Says that a flush of `partition` that began at `began` (monotonic) ended well, or that nothing waited then. `None`:
@@ -141,6 +145,25 @@ impl Node {
             "nacre_engine_tail_offset",
             "Everything in the log before it is in the tail.",
             partitions().filter_map(|partition| Some((label("partition", partition), applied(partition)?))),
+        );
+        gauges(
+            out,
+            "nacre_engine_log_end_offset",
+            "After the newest record that this process appended: beside it, tail offsets of others say how far they lag.",
+            partitions().filter_map(|partition| {
+                Some((label("partition", partition), self.shared.backlog.end(partition)?.0))
+            }),
+        );
+        let most = self.shared.config.tail_bytes_max;
+        let full = |partition| {
+            let waiting = self.shared.waiting_bytes(partition);
+            self.shared.backlog.seconds_until(partition, waiting, most)
+        };
+        gauges(
+            out,
+            "nacre_engine_tail_full_seconds",
+            "Until writes to a partition are refused, if nothing of it is flushed from now on.",
+            partitions().filter_map(|partition| Some((label("partition", partition), full(partition)?))),
         );
         let now = self.shared.ctx.clock.monotonic();
         let mut flushed: Vec<_> = self.flushed_at.lock().iter().map(|(&p, &at)| (p, at)).collect();
@@ -272,6 +295,18 @@ fn store_text(out: &mut String, counts: &RequestCounts) {
             sample(out, name, &label("operation", operation), number(count));
         }
     }
+}
+
+fn catalog_text(out: &mut String, counts: &CatalogCounts) {
+    let name = "nacre_catalog_requests_total";
+    head(out, name, "counter", "Requests to the catalog's own service, of every part.");
+    for (operation, count) in &counts.requests {
+        sample(out, name, &label("operation", operation), count);
+    }
+    let name = "nacre_catalog_units_total";
+    head(out, name, "counter", "Read and write units that they took, as the service told.");
+    sample(out, name, &label("kind", "read"), counts.read_units);
+    sample(out, name, &label("kind", "write"), counts.write_units);
 }
 
 fn label(name: &str, value: impl Display) -> String {

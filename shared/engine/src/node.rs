@@ -143,10 +143,10 @@ impl Node {
             trims: Mutex::default(),
             flushed_at: Mutex::default(),
         });
-        match node.shared.config.hold {
-            Hold::All => node.hold_all(),
-            Hold::Chosen => drop(ctx.tasks.spawn("backlog", backlog::look(node.clone()))),
+        if node.shared.config.hold == Hold::All {
+            node.hold_all();
         }
+        ctx.tasks.spawn("backlog", backlog::look(node.clone()));
         ctx.phases.reach("start/tailing").await;
         let default = NamespaceName::new("default")?;
         node.names.create(&default, NamespaceSettings::default()).await?;

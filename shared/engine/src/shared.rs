@@ -1,5 +1,6 @@
 //! What every part of a node uses.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use nacre_cache::BlockCache;
@@ -41,6 +42,14 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// Bytes of a partition that wait to be flushed: counted where its tail is held, else estimated.
+    pub(crate) fn waiting_bytes(&self, partition: PartitionId) -> u64 {
+        match self.tails.get(partition) {
+            Ok(tailer) => tailer.pending_bytes.load(Ordering::Relaxed),
+            Err(_) => self.backlog.bytes(partition),
+        }
+    }
+
     /// How many blocks memory holds now.
     pub(crate) fn blocks_in_memory(&self) -> usize {
         usize::try_from(self.cache.stats().blocks.entries).unwrap_or(usize::MAX)

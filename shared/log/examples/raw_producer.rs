@@ -92,6 +92,8 @@ mod kafka {
         producer.flush(Duration::from_secs(30)).unwrap();
         let failed = counted.0[1].load(Relaxed);
         let per_second = acknowledged as f64 * rows as f64 / took;
-        println!("{{\"rows_per_second\": {per_second:.0}, \"failed\": {failed}, \"partitions\": {partitions}}}");
+        println!(
+            "{{\"rows_per_second\": {per_second:.0}, \"failed\": {failed}, \"partitions\": {partitions}}}"
+        );
     }
 }

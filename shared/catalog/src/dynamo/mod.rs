@@ -65,6 +65,7 @@ mod bodies;
 mod head;
 mod item;
 mod log;
+mod meter;
 mod probe;
 mod records;
 mod table;
@@ -72,7 +73,9 @@ mod table;
 mod tests;
 mod wire;
 
-use crate::{Append, Catalog, DynamoSettings, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef};
+use crate::{
+    Append, Catalog, CatalogCounts, DynamoSettings, EncodedEdit, LogHead, RecordPut, RecordTag, SnapshotRef,
+};
 use address::Address;
 use async_trait::async_trait;
 use bodies::Bodies;
@@ -229,6 +232,10 @@ impl DynamoCatalog {
 
 #[async_trait]
 impl Catalog for DynamoCatalog {
+    fn request_counts(&self) -> Option<CatalogCounts> {
+        Some(self.wire.meter.counts())
+    }
+
     async fn append(&self, table: TableId, expected: Seq, edit: &EncodedEdit) -> Result<Append> {
         self.append_once(table, expected, edit).await
     }

@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::answer::{Failed, HOPELESS, judge};
+use super::meter::{self, Meter};
 use crate::DynamoSettings;
 use bytes::Bytes;
 use nacre_runtime::{Backoff, Context};
@@ -62,6 +63,7 @@ pub(super) struct Wire {
     pub(super) ctx: Context,
     pub(super) tuning: Tuning,
     places: Arc<Semaphore>,
+    pub(super) meter: Arc<Meter>,
     /// The newest date that an answer told.
     date_micros: Arc<AtomicI64>,
 }
@@ -76,7 +78,15 @@ impl Wire {
         let who = (&settings.credentials, settings.allow_http);
         let service = AwsService::new("dynamodb", &address.origin, &address.region, who, ctx)?;
         let places = Arc::new(Semaphore::new(tuning.at_once));
-        Ok(Self { service, address, ctx: ctx.clone(), tuning, places, date_micros: Arc::default() })
+        Ok(Self {
+            service,
+            address,
+            ctx: ctx.clone(),
+            tuning,
+            places,
+            meter: Arc::default(),
+            date_micros: Arc::default(),
+        })
     }
 
     /// The table's name.
@@ -123,7 +133,7 @@ impl Wire {
         request: &Value,
         within: Duration,
     ) -> Result<Value, Failed> {
-        let body = serde_json::to_vec(request)
+        let body = meter::body(operation, request)
             .map_err(|error| Failed::No(Error::internal(format!("{operation}: {error}"))))?;
         let Ok(Ok(_place)) = tokio::time::timeout(self.tuning.wait, self.places.acquire()).await else {
             return Err(Failed::No(
@@ -137,10 +147,13 @@ impl Wire {
         };
         let target = format!("DynamoDB_20120810.{operation}");
         let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
+        self.meter.sent(operation);
         let answer = self.service.post(&headers, Bytes::from(body), within).await;
         if let Some(date) = answer.as_ref().ok().and_then(nacre_store::AwsAnswer::date_micros) {
             self.date_micros.fetch_max(date, Ordering::Relaxed);
         }
-        judge(&self.address, operation, answer)
+        let answer = judge(&self.address, operation, answer)?;
+        self.meter.answered(operation, &answer);
+        Ok(answer)
     }
 }

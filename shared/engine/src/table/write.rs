@@ -5,8 +5,6 @@
 //! so the records of one write, where there are several, may have different outcomes. Nothing is ever retried here: an
 //! outcome that is not known is said.
 
-use std::sync::atomic::Ordering;
-
 use nacre_log::{AppendOutcome, Attempts, EncodedRecord, Op, RecordBuilder};
 use nacre_types::{Error, Generation, Offset, PartitionId, Result, WriteId, limits};
 use smallvec::SmallVec;
@@ -198,10 +196,7 @@ impl Table {
     ) -> AppendOutcome {
         // In a fleet the tail is in other processes.
         let tailer = self.shared.tails.get(partition).ok();
-        let pending = match &tailer {
-            Some(tailer) => tailer.pending_bytes.load(Ordering::Relaxed),
-            None => self.shared.backlog.bytes(partition),
-        };
+        let pending = self.shared.waiting_bytes(partition);
         if pending > self.shared.config.tail_bytes_max {
             self.shared.metrics.rows_overloaded.inc();
             return AppendOutcome::NotAppended(
