@@ -8,6 +8,7 @@
 mod bench;
 mod cache;
 mod checks;
+mod cost;
 mod dev;
 mod process;
 mod report;
@@ -24,7 +25,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
-  bench [--peers] | http | write | load  the benchmarks; with the peers beside them; the program beside its peers
+  bench [--peers] | http | write | load | fleet  the benchmarks; with the peers beside them; the program beside its peers
+  cost [--count]                   what requests cost by list price; counted anew on the whole stack
   dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped";
 
 fn main() -> ExitCode {
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["test", rest @ ..] => test::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
+        ["cost", rest @ ..] => cost::command(rest),
         ["dev", rest @ ..] => dev::command(rest),
         ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");

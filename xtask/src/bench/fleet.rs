@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Shards of the table, over the log's partitions.
-const SHARDS: u64 = 16;
+pub(crate) const SHARDS: u64 = 16;
 const VALUE_BYTES: usize = 200;
 const BATCH: usize = 100;
 
@@ -64,16 +64,20 @@ fn raw_producer() -> Outcome<PathBuf> {
 }
 
 /// `cargo xtask dev`, running.
-struct Stack {
+pub(crate) struct Stack {
     child: Child,
     said: String,
-    api: SocketAddr,
+    pub(crate) api: SocketAddr,
     kafka: String,
     processes: BTreeMap<String, u32>,
+    /// Where each of the store's processes tells its metrics.
+    pub(crate) metrics: BTreeMap<String, SocketAddr>,
+    /// Where everything is kept.
+    pub(crate) folder: PathBuf,
 }
 
 impl Stack {
-    fn start(program: Option<PathBuf>) -> Outcome<Self> {
+    pub(crate) fn start(program: Option<PathBuf>) -> Outcome<Self> {
         let own = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
         let mut command = Command::new(own);
         command.arg("dev").stdin(Stdio::null()).stdout(Stdio::piped());
@@ -91,6 +95,7 @@ impl Stack {
             let text = text.and_then(|url| url.strip_prefix("http://")).ok_or("no address")?;
             text.parse().map_err(|error| format!("{text}: {error}"))
         };
+        let metrics = json["metrics"].as_object().into_iter().flatten();
         let processes = json["processes"].as_object().into_iter().flatten();
         Ok(Self {
             api: address(json["api"].as_str())?,
@@ -98,6 +103,10 @@ impl Stack {
             processes: processes
                 .filter_map(|(name, pid)| Some((name.clone(), u32::try_from(pid.as_u64()?).ok()?)))
                 .collect(),
+            metrics: metrics
+                .map(|(name, url)| Ok((name.clone(), address(url.as_str())?)))
+                .collect::<Outcome<_>>()?,
+            folder: json["folder"].as_str().unwrap_or_default().into(),
             said: said.trim().to_owned(),
             child,
         })

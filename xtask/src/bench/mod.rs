@@ -1,16 +1,16 @@
 //! `cargo xtask bench`: the benchmarks of every crate, and those of the whole program beside its peers.
 
-mod batch;
-mod clients;
+pub(crate) mod batch;
+pub(crate) mod clients;
 mod drive;
-mod fleet;
+pub(crate) mod fleet;
 mod http;
 mod load;
 mod memory;
 mod options;
-mod server;
+pub(crate) mod server;
 mod stats;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use crate::{Outcome, process};

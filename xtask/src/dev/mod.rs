@@ -131,6 +131,7 @@ fn run(arguments: &Arguments) -> Outcome {
         "kafka": stack.kafka,
         "processes": pids,
         "dispatchers": dispatchers.map(|(_, port)| format!("http://127.0.0.1:{port}")),
+        "metrics": fleet.metrics(),
         "folder": folder,
     });
     println!("{said}");

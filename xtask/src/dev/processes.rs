@@ -70,6 +70,12 @@ impl Fleet {
         self.0.iter().map(|process| (process.spec.name.clone(), process.child.id())).collect()
     }
 
+    /// Where each tells its metrics.
+    pub(super) fn metrics(&self) -> BTreeMap<String, String> {
+        let url = |process: &Process| format!("http://127.0.0.1:{}", process.spec.port);
+        self.0.iter().map(|process| (process.spec.name.clone(), url(process))).collect()
+    }
+
     pub(super) fn are_ready(&self) -> bool {
         self.0.iter().all(|process| is_ready(process.spec.port))
     }
