@@ -14,7 +14,7 @@ use crate::{Outcome, cache, process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,9 +35,11 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     options.finish()?;
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let raw = raw_producer()?;
-    let stack = Stack::start(program)?;
+    let stack = Stack::start(program.clone())?;
+    // Without one `cargo xtask dev` has built it.
+    let program = program.unwrap_or_else(|| process::target().join("release/nacre"));
     println!("the stack runs: {}", stack.said);
-    let fleet = Fleet { stack, seconds, keys, connections };
+    let fleet = Fleet { program, stack, seconds, keys, connections };
     fleet.make_table()?;
     fleet.fill()?;
     if wanted("write") {
@@ -139,6 +141,7 @@ fn cpu_of(pid: u32) -> Option<f64> {
 
 /// What is measured.
 struct Fleet {
+    program: PathBuf,
     stack: Stack,
     seconds: Duration,
     keys: u64,
@@ -199,7 +202,7 @@ impl Fleet {
 
     fn writes(&self, raw: &PathBuf, count: u64) -> Outcome {
         let topic = format!("raw-{}", std::process::id());
-        make_topic(&self.stack.kafka, &topic)?;
+        make_topic(&self.program, &self.stack.kafka, &topic)?;
         let mut rounds = Rounds::default();
         for round in 1..=count {
             println!("round {round} of {count}");
@@ -399,17 +402,8 @@ fn raw_rate(raw: &PathBuf, kafka: &str, topic: &str, time: Duration, rows: usize
 }
 
 /// A topic beside the store's, as the store's is.
-fn make_topic(kafka: &str, topic: &str) -> Outcome {
-    let jars = cache::kafka()?;
-    let mut command = Command::new("java");
-    command.args(["-cp", &format!("{}/*", jars.display()), "org.apache.kafka.tools.TopicCommand"]);
-    command.args(["--bootstrap-server", kafka, "--create", "--topic", topic]);
-    command.args(["--partitions", "16", "--replication-factor", "1"]);
-    command.args([
-        "--config",
-        "message.timestamp.type=LogAppendTime",
-        "--config",
-        "max.message.bytes=16777216",
-    ]);
-    process::run(&mut command, Duration::from_secs(60))
+fn make_topic(program: &Path, kafka: &str, topic: &str) -> Outcome {
+    let url = format!("kafka://{kafka}/{topic}");
+    let words = ["topic", "create", "--log", &url, "--kafka-replicas", "1", "--partitions", "16"];
+    process::run(Command::new(program).args(words), Duration::from_secs(60))
 }
