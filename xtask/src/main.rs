@@ -7,6 +7,7 @@
 
 mod bench;
 mod cache;
+mod chaos;
 mod checks;
 mod cost;
 mod dev;
@@ -27,7 +28,8 @@ usage: cargo xtask COMMAND
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
   bench [--peers] | http | write | load | fleet  the benchmarks; with the peers beside them; the program beside its peers
   cost [--count]                   what requests cost by list price; counted anew on the whole stack
-  dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped";
+  dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped
+  chaos [--rounds N] [--seed S] [--only FAULT]... [--program FILE] [--keep DIR] [--list]   that stack with faults, and whether it kept its word";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::command(rest),
         ["cost", rest @ ..] => cost::command(rest),
         ["dev", rest @ ..] => dev::command(rest),
+        ["chaos", rest @ ..] => chaos::command(rest),
         ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -54,6 +54,11 @@ impl Services {
         })
     }
 
+    /// All but Kafka: whoever wants several brokers starts them by hand.
+    pub(crate) fn without_kafka(self) -> Self {
+        Self { kafka: None, ..self }
+    }
+
     /// The folder of Kafka's jars, for tests that start brokers of their own.
     pub(crate) fn kafka_jars(&self) -> Option<&Path> {
         self.kafka.as_deref()

@@ -126,7 +126,11 @@ impl Node {
     fn partitions_text(&self, out: &mut String) {
         let partitions = || (0..self.partitions()).map(PartitionId);
         let tailer = |partition| self.shared.tails.get(partition).ok();
-        let waiting = |partition| Some(tailer(partition)?.pending_bytes.load(Ordering::Relaxed));
+        // Who only appends says what it estimates, since that is what it refuses writes by.
+        let waiting = |partition| match tailer(partition) {
+            Some(tailer) => Some(tailer.pending_bytes.load(Ordering::Relaxed)),
+            None => Some(self.shared.backlog.bytes(partition)).filter(|bytes| *bytes > 0),
+        };
         gauges(
             out,
             "nacre_engine_tail_bytes",

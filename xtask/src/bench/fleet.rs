@@ -34,7 +34,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let only = options.text("only");
     options.finish()?;
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    let raw = raw_producer()?;
+    let raw = bare_producer()?;
     let stack = Stack::start(program.clone())?;
     // Without one `cargo xtask dev` has built it.
     let program = program.unwrap_or_else(|| process::target().join("release/nacre"));
@@ -58,11 +58,11 @@ pub(crate) fn run(mut options: Options) -> Outcome {
 }
 
 /// Built beside the program.
-fn raw_producer() -> Outcome<PathBuf> {
+fn bare_producer() -> Outcome<PathBuf> {
     let words = ["build", "--locked", "--release", "-p", "nacre-log", "--features", "kafka", "--example"];
     let mut build = process::cargo(&words);
-    process::run(build.arg("raw_producer"), Duration::from_secs(3_600))?;
-    Ok(process::target().join("release/examples/raw_producer"))
+    process::run(build.arg("bare_producer"), Duration::from_secs(3_600))?;
+    Ok(process::target().join("release/examples/bare_producer"))
 }
 
 /// `cargo xtask dev`, running.

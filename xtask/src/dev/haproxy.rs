@@ -13,13 +13,13 @@ const START: Duration = Duration::from_secs(10);
 const CONFIGURATION: &str = include_str!("../../../deploy/haproxy.cfg");
 
 /// A balancer that runs; stopped when dropped.
-pub(super) struct Balancer {
+pub(crate) struct Balancer {
     child: Child,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Balancer {
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Balancer {
 }
 
 /// Starts it in front of dispatchers at these ports.
-pub(super) fn start(folder: &Path, dispatchers: &[(String, u16)]) -> Outcome<Balancer> {
+pub(crate) fn start(folder: &Path, dispatchers: &[(String, u16)]) -> Outcome<Balancer> {
     let port = free_port()?;
     let servers: String = dispatchers
         .iter()

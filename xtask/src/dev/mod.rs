@@ -4,8 +4,8 @@
 //! maintainer as processes of their own. When all answer, one JSON line on stdout says where everything is. A process that
 //! is killed is started again, as a supervisor would; SIGTERM or Ctrl-C ends all of them.
 
-mod haproxy;
-mod processes;
+pub(crate) mod haproxy;
+pub(crate) mod processes;
 
 use crate::services::{DYNAMODB_LOCAL, Running, Services, VERSITYGW};
 use crate::{Outcome, process};
@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const BUCKET: &str = "nacre";
+pub(crate) const BUCKET: &str = "nacre";
 const PREFIX: &str = "store";
-const TOPIC: &str = "nacre";
+pub(crate) const TOPIC: &str = "nacre";
 const TABLE: &str = "nacre";
-const PARTITIONS: u32 = 16;
+pub(crate) const PARTITIONS: u32 = 16;
 const BUILD: Duration = Duration::from_secs(40 * 60);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -89,7 +89,7 @@ fn run(arguments: &Arguments) -> Outcome {
     eprintln!("starting Kafka, DynamoDB Local and an S3 server on {}", folder.display());
     let services = Services::of_a_stack()?.start_in(&folder);
     let stack = Stack::of(&services, &folder, program)?;
-    stack.make_topic(arguments.partitions)?;
+    stack.make_topic(TOPIC, arguments.partitions)?;
     let mut fleet = Fleet::default();
     let dispatchers = [free("dispatcher-1")?, free("dispatcher-2")?];
     for (name, port) in &dispatchers {
@@ -150,6 +150,12 @@ fn free(name: &str) -> Outcome<(String, u16)> {
     Ok((name.to_owned(), crate::services::free_port()?))
 }
 
+/// A bucket in the folder of versitygw, which keeps one as a folder.
+pub(crate) fn make_bucket(folder: &Path) -> Outcome {
+    let bucket = folder.join("versitygw").join(BUCKET);
+    std::fs::create_dir_all(&bucket).map_err(|error| format!("{}: {error}", bucket.display()))
+}
+
 /// The program with everything that production has.
 fn built() -> Outcome<PathBuf> {
     let words = ["build", "--locked", "--release", "--package", "nacre", "--features", "kafka"];
@@ -172,26 +178,32 @@ fn built() -> Outcome<PathBuf> {
 }
 
 /// Where everything is.
-struct Stack {
-    program: PathBuf,
-    folder: PathBuf,
-    s3: String,
-    dynamodb: String,
-    kafka: String,
+pub(crate) struct Stack {
+    pub(crate) program: PathBuf,
+    pub(crate) folder: PathBuf,
+    /// URLs of the S3 server and of DynamoDB.
+    pub(crate) s3: String,
+    pub(crate) dynamodb: String,
+    /// The brokers, as a URL of a log names them.
+    pub(crate) kafka: String,
+    /// Brokers that hold each partition.
+    pub(crate) replicas: u32,
+    /// Flags of every process.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Stack {
     fn of(services: &Running, folder: &Path, program: PathBuf) -> Outcome<Self> {
         let missing = |what: &str| format!("{what} does not run");
-        // versitygw keeps a bucket as a folder.
-        let bucket = folder.join("versitygw").join(BUCKET);
-        std::fs::create_dir_all(&bucket).map_err(|error| format!("{}: {error}", bucket.display()))?;
+        make_bucket(folder)?;
         Ok(Self {
             program,
             folder: folder.to_owned(),
             s3: services.url(VERSITYGW).ok_or_else(|| missing("the S3 server"))?,
             dynamodb: services.url(DYNAMODB_LOCAL).ok_or_else(|| missing("DynamoDB Local"))?,
             kafka: services.kafka_address().ok_or_else(|| missing("Kafka"))?,
+            replicas: 1,
+            flags: ["--flush-every", "10s"].map(str::to_owned).to_vec(),
         })
     }
 
@@ -199,11 +211,12 @@ impl Stack {
         format!("kafka://{}/{TOPIC}", self.kafka)
     }
 
-    fn make_topic(&self, partitions: u32) -> Outcome {
+    pub(crate) fn make_topic(&self, name: &str, partitions: u32) -> Outcome {
         let mut command = Command::new(&self.program);
+        let url = format!("kafka://{}/{name}", self.kafka);
         command
-            .args(["topic", "create", "--log", &self.log_url(), "--partitions", &partitions.to_string()])
-            .args(["--kafka-replicas", "1"])
+            .args(["topic", "create", "--log", &url, "--partitions", &partitions.to_string()])
+            .args(["--kafka-replicas", &self.replicas.to_string()])
             .current_dir(&self.folder);
         let output = command.output().map_err(|error| format!("{}: {error}", self.program.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -215,10 +228,11 @@ impl Stack {
     }
 
     /// A process of the fleet.
-    fn spec(&self, name: &str, role: &str, port: u16, more: &[&str]) -> Spec {
+    pub(crate) fn spec(&self, name: &str, role: &str, port: u16, more: &[&str]) -> Spec {
         let listen = format!("127.0.0.1:{port}");
         let store = format!("s3://{BUCKET}/{PREFIX}");
         let (catalog, log) = (format!("dynamodb://{TABLE}"), self.log_url());
+        let replicas = self.replicas.to_string();
         let words = [
             "serve",
             "--role",
@@ -234,9 +248,7 @@ impl Stack {
             "--log",
             &log,
             "--kafka-replicas",
-            "1",
-            "--flush-every",
-            "10s",
+            &replicas,
             "--log-format",
             "json",
         ];
@@ -244,7 +256,12 @@ impl Stack {
             name: name.to_owned(),
             port,
             program: self.program.clone(),
-            arguments: words.iter().chain(more).map(|word| (*word).to_owned()).collect(),
+            arguments: words
+                .iter()
+                .chain(more)
+                .map(|word| (*word).to_owned())
+                .chain(self.flags.iter().cloned())
+                .collect(),
             environment: vec![
                 ("AWS_ENDPOINT_URL_S3", self.s3.clone()),
                 ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.clone()),

@@ -18,15 +18,15 @@ const RESTART: Duration = Duration::from_secs(1);
 
 /// How a process is started.
 #[derive(Clone)]
-pub(super) struct Spec {
-    pub(super) name: String,
+pub(crate) struct Spec {
+    pub(crate) name: String,
     /// Where it says whether it is ready.
-    pub(super) port: u16,
-    pub(super) program: PathBuf,
-    pub(super) arguments: Vec<String>,
-    pub(super) environment: Vec<(&'static str, String)>,
-    pub(super) log: PathBuf,
-    pub(super) folder: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) log: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 struct Process {
@@ -36,7 +36,7 @@ struct Process {
 }
 
 impl Spec {
-    fn start(&self) -> Outcome<Child> {
+    pub(crate) fn start(&self) -> Outcome<Child> {
         let failed = |error: std::io::Error| format!("{}: {error}", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
         Command::new(&self.program)
@@ -53,20 +53,20 @@ impl Spec {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Fleet(Vec<Process>);
+pub(crate) struct Fleet(Vec<Process>);
 
 impl Fleet {
-    pub(super) fn start(&mut self, spec: Spec) -> Outcome {
+    pub(crate) fn start(&mut self, spec: Spec) -> Outcome {
         let child = spec.start()?;
         self.0.push(Process { spec, child, started: Instant::now() });
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn processes(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn processes(&self) -> BTreeMap<String, u32> {
         self.0.iter().map(|process| (process.spec.name.clone(), process.child.id())).collect()
     }
 
@@ -76,12 +76,12 @@ impl Fleet {
         self.0.iter().map(|process| (process.spec.name.clone(), url(process))).collect()
     }
 
-    pub(super) fn are_ready(&self) -> bool {
+    pub(crate) fn are_ready(&self) -> bool {
         self.0.iter().all(|process| is_ready(process.spec.port))
     }
 
     /// As a supervisor would.
-    pub(super) fn restart_the_dead(&mut self) -> Outcome {
+    pub(crate) fn restart_the_dead(&mut self) -> Outcome {
         for process in &mut self.0 {
             let Ok(Some(status)) = process.child.try_wait() else { continue };
             if process.started.elapsed() < RESTART {
@@ -95,7 +95,7 @@ impl Fleet {
     }
 
     /// In the order in which they were started: those that clients reach first.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let signal = |child: &Child, name: &str| {
             let _ = Command::new("kill").args([name, &child.id().to_string()]).status();
         };
@@ -123,7 +123,7 @@ impl Drop for Process {
     }
 }
 
-fn is_ready(port: u16) -> bool {
+pub(crate) fn is_ready(port: u16) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(ASK))?;

@@ -83,6 +83,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SIZE", env = "NACRE_FLUSH_SIZE", default_value = "256MiB")]
     flush_size: Size,
 
+    /// Writes to a partition are refused while more than this waits to be flushed: more bears longer outages of the catalog
+    /// or the store, and every byte of it is held in memory, about twice
+    #[arg(long, value_name = "SIZE", env = "NACRE_TAIL_MAX", default_value = "1GiB")]
+    tail_max: Size,
+
     /// A table with less than this waiting is not made into a segment yet: its rows are kept with those of other quiet tables
     #[arg(long, value_name = "SIZE", env = "NACRE_FLUSH_TABLE_SIZE", default_value = "1MiB")]
     flush_table_size: Size,
@@ -142,7 +147,11 @@ impl Settings {
             )
             .with_code("config-invalid"));
         }
-        for (name, size) in [("cache_memory", self.cache_memory), ("flush_size", self.flush_size)] {
+        for (name, size) in [
+            ("cache_memory", self.cache_memory),
+            ("flush_size", self.flush_size),
+            ("tail_max", self.tail_max),
+        ] {
             if size.0 < 1 << 20 {
                 return Err(Error::invalid(format!("{name}: at least 1MiB")).with_code("config-invalid"));
             }

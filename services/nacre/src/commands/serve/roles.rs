@@ -61,6 +61,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     };
     let node_config = NodeConfig {
         incarnation,
+        tail_bytes_max: settings.tail_max.0,
         flush,
         presence,
         poll_every: fleet::poll_every(&store_url, catalog_url),
