@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use nacre_api::headers;
 use nacre_engine::{Receipt, SessionToken, Table};
+use nacre_types::Result;
 use serde::Serialize;
 use smallvec::SmallVec;
 
@@ -106,16 +107,17 @@ impl Answer {
         self.text(headers::TOKEN, token.to_text().as_bytes());
     }
 
-    /// Who answered, and what a session that got it has seen.
-    pub(crate) fn seen(&mut self, by: &By, table: &Table) {
-        match by {
-            By::Here => self.token(&table.read_token()),
-            By::Nodes { token, nodes } => {
-                self.token(token);
-                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-                self.text(headers::NODES, names.join(",").as_bytes());
-            }
+    /// Who answered, and what a session that got it has seen; `session` is what it had seen before.
+    ///
+    /// # Errors
+    /// `Invalid` where the session's token belongs to another table.
+    pub(crate) fn seen(&mut self, by: &By, table: &Table, session: Option<&SessionToken>) -> Result<()> {
+        self.token(&by.token(table, session)?);
+        if let By::Nodes { nodes, .. } = by {
+            let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            self.text(headers::NODES, names.join(",").as_bytes());
         }
+        Ok(())
     }
 
     /// Where it came from and what it cost.

@@ -55,12 +55,20 @@ impl By {
         Ok(())
     }
 
-    /// What a session that got this answer has seen.
-    pub(crate) fn token(&self, table: &Table) -> SessionToken {
-        match self {
+    /// What a session that got this answer has seen: what those that answered have, and what the session had already.
+    ///
+    /// A read reaches its token only in the partitions that it touches; of the others the node may know less than the
+    /// session, and nothing at all of those that it does not hold. The token of the answer takes the place of those that
+    /// were sent, so what they name must be in it.
+    pub(crate) fn token(&self, table: &Table, session: Option<&SessionToken>) -> Result<SessionToken> {
+        let mut token = match self {
             Self::Here => table.read_token(),
             Self::Nodes { token, .. } => token.clone(),
+        };
+        if let Some(session) = session {
+            token.join(session)?;
         }
+        Ok(token)
     }
 }
 

@@ -1,7 +1,8 @@
-//! A table that is dropped and made again while a dispatcher sleeps: what it acknowledges afterwards is in the new one.
+//! A table that is dropped, and its name used again, while a dispatcher sleeps.
 //!
-//! The sleeper knows the old table by name. A write that is sent to it after the new table was said to be made, and that it
-//! acknowledges, must be there; and nothing of the old table is. The name may well stay taken until the sleeper is awake.
+//! The sleeper knows the old table by name, and may use what it knows for minutes. So in a fleet a dropped name stays taken
+//! for ten; a write that is sent to the sleeper after the new table was said to be made, and that it acknowledges, must be
+//! there, and nothing of the old table may be.
 
 use super::clients::{SHARDS, TABLES};
 use super::faults::Measured;
@@ -13,114 +14,136 @@ use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const NAME: &str = "shortlived";
-const LIMIT: Duration = Duration::from_secs(60);
+/// A dropped name stays taken for so long, and a little.
+const TEN_MINUTES: Duration = Duration::from_secs(600 + 60);
 
 fn key(number: u64, mark: char) -> String {
     format!("{:02}-{mark}", number % SHARDS)
 }
 
-fn put(port: u16, key: &str, value: &str) -> Result<Answer, Lost> {
+fn put(port: u16, name: &str, key: &str, value: &str) -> Result<Answer, Lost> {
     let mut http = Http::new(port, Duration::from_secs(60));
-    http.call("PUT", &format!("{TABLES}/{NAME}/rows/{key}"), &[], value.as_bytes())
+    http.call("PUT", &format!("{TABLES}/{name}/rows/{key}"), &[], value.as_bytes())
 }
 
-fn create(port: u16) -> Result<Answer, Lost> {
-    let split: Vec<String> = (1..SHARDS).map(|shard| format!("{shard:02}")).collect();
-    Http::new(port, Duration::from_secs(20)).json(
-        "PUT",
-        &format!("{TABLES}/{NAME}"),
-        &json!({ "split_at": split }),
-    )
-}
-
-/// Makes the table, as often as it takes; 200 and 201 alike.
-fn made(port: u16, limit: Duration) -> Outcome<bool> {
+/// Makes the table as often as it takes; `false` where its name stays taken for that long.
+fn made(port: u16, name: &str, limit: Duration) -> Outcome<bool> {
     let begun = Instant::now();
+    let split: Vec<String> = (1..SHARDS).map(|shard| format!("{shard:02}")).collect();
     loop {
-        match create(port) {
+        let mut http = Http::new(port, Duration::from_secs(20));
+        match http.json("PUT", &format!("{TABLES}/{name}"), &json!({ "split_at": split })) {
             Ok(answer) if answer.is_ok() => return Ok(true),
             Ok(answer) if !matches!(answer.status, 409 | 429 | 500..) => {
                 return Err(format!("a table cannot be made: {}", answer.text()));
             }
             _ if begun.elapsed() > limit => return Ok(false),
-            _ => thread::sleep(Duration::from_millis(200)),
+            _ => thread::sleep(Duration::from_millis(300)),
         }
     }
 }
 
-pub(super) fn run(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
-    let [sleeper, other] = ["dispatcher-1", "dispatcher-2"].map(|name| stage.port(name));
-    if !made(other, LIMIT)? {
-        return Err("the table cannot be made to begin with".into());
-    }
-    for number in 0..SHARDS {
-        // Both have used the name.
-        for port in [sleeper, other] {
-            let _ = put(port, &key(number, 'a'), "old");
-        }
-    }
+/// Asleep for seconds: the name stays taken.
+pub(super) fn seconds(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
+    let (sleeper, other) = (stage.port("dispatcher-1"), stage.port("dispatcher-2"));
+    let name = format!("dropped-{}", random.next());
+    begin(&name, sleeper, other)?;
     stage.signal("dispatcher-1", "-STOP");
-    let told = thread::scope(|scope| {
-        let early: Vec<_> =
-            (0..4).map(|number| scope.spawn(move || put(sleeper, &key(number * 3, 'b'), "early"))).collect();
-        let dropped =
-            Http::new(other, Duration::from_secs(20)).call("DELETE", &format!("{TABLES}/{NAME}"), &[], &[]);
-        let while_asleep = made(other, Duration::from_secs(4));
-        let late = |count: u64| -> Vec<_> {
-            (0..count)
-                .map(|number| {
-                    let key = key(number * 5, 'c');
-                    scope.spawn(move || (put(sleeper, &key, "late").is_ok_and(|answer| answer.is_ok()), key))
-                })
-                .collect()
-        };
-        let mut sent = Vec::new();
-        if while_asleep == Ok(true) {
-            sent.extend(late(4));
-            thread::sleep(Duration::from_millis(200));
-        }
-        stage.signal("dispatcher-1", "-CONT");
-        let awake = Instant::now();
-        let is_made = while_asleep.clone()? || made(other, LIMIT)?;
-        let waited = awake.elapsed().as_secs_f64();
-        if !is_made {
-            return Err(format!("the name is not free after {LIMIT:?}"));
-        }
-        sent.extend(late(6));
-        for one in early {
-            let _ = one.join();
-        }
-        let acknowledged: Vec<String> = sent
-            .into_iter()
-            .filter_map(|one| one.join().ok())
-            .filter_map(|(is_done, key)| is_done.then_some(key))
-            .collect();
-        dropped.map_err(|lost| format!("the drop was not answered: {}", lost.why()))?;
-        Ok((while_asleep == Ok(true), waited, acknowledged))
-    });
+    let asked = dropped(other, &name).and_then(|()| made(other, &name, Duration::from_secs(3)));
     stage.signal("dispatcher-1", "-CONT");
-    let (while_asleep, waited, acknowledged) = told?;
-    let mut http = Http::new(other, Duration::from_secs(20));
+    if asked? {
+        return Err(format!("{name} was made anew while a dispatcher that knew the old one was asleep"));
+    }
+    if made(other, &name, Duration::from_secs(1))? {
+        // Free as soon as the sleeper has heard of it: then it must use the new one.
+        return check(&name, other, &[put(sleeper, &name, &key(0, 'c'), "late")]);
+    }
+    Ok(Vec::new())
+}
+
+/// Asleep until the name is free again.
+pub(super) fn minutes(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
+    let (sleeper, other) = (stage.port("dispatcher-1"), stage.port("dispatcher-2"));
+    let name = format!("dropped-{}", random.next());
+    begin(&name, sleeper, other)?;
+    stage.signal("dispatcher-1", "-STOP");
+    let begun = Instant::now();
+    let is_made = dropped(other, &name).and_then(|()| made(other, &name, TEN_MINUTES));
+    let taken = begun.elapsed().as_secs_f64();
+    if is_made != Ok(true) {
+        stage.signal("dispatcher-1", "-CONT");
+        return Err(format!("{name} is not free after {TEN_MINUTES:?}: {is_made:?}"));
+    }
+    // They reach the sleeper's socket now, and the sleeper when it is awake.
+    let late = thread::scope(|scope| {
+        let sent: Vec<_> = (0..8)
+            .map(|number| {
+                let (name, key) = (name.as_str(), key(number * 5, 'c'));
+                scope.spawn(move || put(sleeper, name, &key, "late"))
+            })
+            .collect();
+        thread::sleep(Duration::from_secs(1));
+        stage.signal("dispatcher-1", "-CONT");
+        sent.into_iter().filter_map(|one| one.join().ok()).collect::<Vec<_>>()
+    });
+    let mut measured = check(&name, other, &late)?;
+    measured.push(("drop while asleep, seconds until the name was free", taken));
+    Ok(measured)
+}
+
+/// Makes it, and has both dispatchers use its name.
+fn begin(name: &str, sleeper: u16, other: u16) -> Outcome {
+    if !made(other, name, Duration::from_secs(60))? {
+        return Err(format!("{name} cannot be made to begin with"));
+    }
     for number in 0..SHARDS {
-        let path = format!("{TABLES}/{NAME}/rows/{}?consistency=strong", key(number, 'a'));
-        if http.get(&path).is_ok_and(|answer| answer.status == 200) {
-            return Err(format!("a row of the table that was dropped is in the new one: {path}"));
+        for port in [sleeper, other] {
+            let _ = put(port, name, &key(number, 'a'), "old");
         }
     }
-    for key in &acknowledged {
-        let path = format!("{TABLES}/{NAME}/rows/{key}?consistency=strong");
-        let found = http.get(&path).map_err(Lost::why)?;
-        if found.status != 200 {
-            return Err(format!(
-                "{key} was sent to the sleeper after the new table was made, acknowledged, and is not there: {}",
-                found.text()
-            ));
+    Ok(())
+}
+
+fn dropped(port: u16, name: &str) -> Outcome {
+    let answer =
+        Http::new(port, Duration::from_secs(20)).call("DELETE", &format!("{TABLES}/{name}"), &[], &[]);
+    let answer = answer.map_err(|lost| format!("the drop of {name}: {}", lost.why()))?;
+    if answer.is_ok() { Ok(()) } else { Err(format!("the drop of {name}: {}", answer.text())) }
+}
+
+/// The new table has what was written to it and acknowledged (`late`, to keys in their order), and nothing of the old one.
+fn check(name: &str, port: u16, late: &[Result<Answer, Lost>]) -> Outcome<Measured> {
+    let mut http = Http::new(port, Duration::from_secs(20));
+    let mut is_there = |key: &str| {
+        let path = format!("{TABLES}/{name}/rows/{key}?consistency=strong");
+        let begun = Instant::now();
+        loop {
+            match http.get(&path) {
+                Ok(answer) if answer.status == 200 => return Ok(true),
+                Ok(answer) if answer.header("nacre-absent").is_some() => return Ok(false),
+                _ if begun.elapsed() > Duration::from_secs(30) => {
+                    return Err(format!("{path} is not answered"));
+                }
+                _ => thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    };
+    for number in 0..SHARDS {
+        if is_there(&key(number, 'a'))? {
+            return Err(format!("{name}: a row of the old table is in the new one"));
         }
     }
-    Ok(vec![
-        ("drop while paused, made anew while asleep (1 = yes)", f64::from(u8::from(while_asleep))),
-        ("drop while paused, awake to made anew", waited),
-        ("drop while paused, acknowledged by the sleeper afterwards", acknowledged.len() as f64),
-    ])
+    let mut acknowledged = 0.0;
+    for (number, answer) in (0..).zip(late) {
+        if answer.as_ref().is_ok_and(Answer::is_ok) {
+            acknowledged += 1.0;
+            let key = key(number * 5, 'c');
+            if !is_there(&key)? {
+                return Err(format!(
+                    "{name}: {key} was sent to the sleeper after the new table was made, acknowledged, and is not there"
+                ));
+            }
+        }
+    }
+    Ok(vec![("drop while asleep, acknowledged by the sleeper afterwards", acknowledged)])
 }

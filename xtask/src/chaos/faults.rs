@@ -47,12 +47,12 @@ pub(super) const ALL: &[Fault] = &[
         false,
         kill_everything,
     ),
-    fault("restart-broker", "a broker is stopped in order and started again", 4, true, restart_broker),
-    fault("kill-broker", "kill -9 of a broker, started again at once", 4, true, kill_broker),
+    fault("restart-broker", "a broker is stopped in order and started again", 2, true, restart_broker),
+    fault("kill-broker", "kill -9 of a broker, started again at once", 3, true, kill_broker),
     fault(
         "lose-broker",
         "kill -9 of a broker that stays away, beside a plain producer",
-        4,
+        3,
         true,
         measure::lose_broker,
     ),
@@ -83,10 +83,10 @@ pub(super) const ALL: &[Fault] = &[
     fault("pause-writer", "SIGSTOP of a writer", 4, true, |stage, random| pause(stage, random, "writer")),
     fault(
         "drop-while-paused",
-        "a table is dropped and made again while a dispatcher is stopped",
+        "a table is dropped and its name wanted again while a dispatcher is stopped",
         4,
         false,
-        super::drop::run,
+        super::drop::seconds,
     ),
     fault("clocks-differ", "brokers' clocks differ by up to 50 s", 5, true, clocks_differ),
     fault("clock-far-off", "a broker's clock is two minutes off", 3, true, clock_far_off),
@@ -101,7 +101,17 @@ pub(super) const ALL: &[Fault] = &[
         true,
         measure::outage,
     ),
+    fault(
+        LONGEST,
+        "a table is dropped and made again, ten minutes later, while a dispatcher is stopped; only by name",
+        0,
+        false,
+        super::drop::minutes,
+    ),
 ];
+
+/// Takes eleven minutes.
+const LONGEST: &str = "drop-for-minutes";
 
 const fn fault(
     name: &'static str,
@@ -121,6 +131,11 @@ impl Fault {
         measured
     }
 
+    /// Whether it comes only when it is asked for by name.
+    pub(super) fn is_long(&self) -> bool {
+        self.name == LONGEST
+    }
+
     /// Whether it shakes brokers, which wants all of them well before.
     pub(super) fn wants_brokers(&self) -> bool {
         ["broker", "leaders", "clock", "several", "moving"].iter().any(|word| self.name.contains(word))
@@ -138,6 +153,7 @@ fn heal(stage: &Stage) -> Outcome {
     for role in ["dispatcher", "cache", "writer", "loader", "maintainer"] {
         for name in stage.names(role) {
             stage.bring_back(&name);
+            stage.signal(&name, "-CONT");
         }
     }
     Ok(())
@@ -154,7 +170,7 @@ fn last(millis: u64) -> Outcome<Measured> {
 
 fn kill(stage: &Stage, random: &mut Random, role: &str) -> Outcome<Measured> {
     stage.kill(&some(stage, random, role), false);
-    last(2_500)
+    last(2_000)
 }
 
 fn kill_writer(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
@@ -173,23 +189,21 @@ fn restart_broker(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
     let number = random.below(3) as usize;
     stage.cluster.stop(number);
     stage.cluster.spawn(number)?;
-    stage.cluster.listens(number)?;
-    last(500)
+    last(4_000)
 }
 
 fn kill_broker(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
     let number = random.below(3) as usize;
     stage.cluster.kill(number);
     stage.cluster.spawn(number)?;
-    stage.cluster.listens(number)?;
-    last(500)
+    last(6_000)
 }
 
 fn catalog_outage(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
     let refuse = random.below(2) == 0;
     stage.dynamodb.set(Faults { refuse, hang: !refuse, ..Faults::default() });
     thread::sleep(Duration::from_millis(3_000 + random.below(6_000)));
-    measure::flushes_again(stage, "catalog back to flush")
+    measure::flushes_again(stage, measure::CATALOG_BACK)
 }
 
 fn catalog_trouble(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
@@ -256,11 +270,19 @@ fn clocks_differ(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
     last(500)
 }
 
+/// What a dispatcher says of an append time that it does not believe.
+const ALARM: &str = "a broker's clock and this machine's are too far apart";
+
 fn clock_far_off(stage: &Stage, random: &mut Random) -> Outcome<Measured> {
     let seconds = if random.below(2) == 0 { 120 } else { -120 };
     let number = random.below(3) as usize;
+    let before = stage.said(ALARM);
     stage.cluster.set_clock(number, seconds)?;
-    last(3_000)
+    thread::sleep(Duration::from_secs(3));
+    match stage.said(ALARM).saturating_sub(before) {
+        0 => Err("a clock that is two minutes off was not alarmed".into()),
+        alarms => Ok(vec![("a clock two minutes off, alarms", alarms as f64)]),
+    }
 }
 
 fn several(stage: &Stage, random: &mut Random) -> Outcome<Measured> {

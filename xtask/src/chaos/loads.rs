@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Files of each kind; a load takes the next one, so that those that follow each other differ.
 const FILES: u64 = 40;
-/// How long one step of a load may take before the round is said to be stuck.
-const STUCK: Duration = Duration::from_secs(120);
+/// How long one step of a load may take: longer than the longest outage, after which it must be known what became of it.
+const STUCK: Duration = Duration::from_secs(400);
 
 const SCRIPT: &str = r#"
 import sys, pyarrow as pa, pyarrow.parquet as pq

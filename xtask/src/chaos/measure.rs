@@ -130,7 +130,6 @@ pub(super) fn lose_broker(stage: &Stage, random: &mut Random) -> Outcome<Measure
             thread::sleep(Duration::from_secs(10));
             let ended = begun.elapsed().as_secs_f64();
             stage.cluster.spawn(number)?;
-            stage.cluster.listens(number)?;
             Ok::<f64, String>(ended)
         })();
         stop.store(true, Ordering::Relaxed);

@@ -121,7 +121,7 @@ fn plan(arguments: &Arguments, random: &mut Random) -> Vec<&'static Fault> {
     }
     planned.truncate(rounds);
     if rounds >= 100 && arguments.only.is_empty() {
-        for (fault, part) in ALL.iter().filter(|fault| fault.weight == 0).zip(1..) {
+        for (fault, part) in ALL.iter().filter(|fault| fault.weight == 0 && !fault.is_long()).zip(1..) {
             if let Some(place) = planned.get_mut(rounds * part / 4) {
                 *place = fault;
             }
@@ -278,9 +278,9 @@ fn one_round(
         }
         let dice = random.fork();
         scope.spawn(move || loads.run(shared, dice));
-        thread::sleep(Duration::from_millis(700));
+        thread::sleep(Duration::from_millis(500));
         let measured = fault.inject(stage, random);
-        thread::sleep(Duration::from_millis(1_000));
+        thread::sleep(Duration::from_millis(600));
         shared.stop.store(true, Ordering::Relaxed);
         measured
     })
@@ -364,7 +364,7 @@ mod tests {
         };
         assert_eq!(names("40"), names("40"));
         let all: std::collections::BTreeSet<&str> = names("200").into_iter().collect();
-        assert_eq!(all.len(), ALL.len());
+        assert!(ALL.iter().all(|fault| all.contains(fault.name) != fault.is_long()));
     }
 
     #[test]

@@ -214,6 +214,14 @@ impl Stage {
         }
     }
 
+    /// How often dispatchers have said this in their logs.
+    pub(super) fn said(&self, words: &str) -> usize {
+        let logs: Vec<_> = self.held().values().map(|process| process.spec.log.clone()).collect();
+        let is_dispatchers = |log: &&std::path::PathBuf| log.to_string_lossy().contains("dispatcher");
+        let texts = logs.iter().filter(is_dispatchers).map(|log| std::fs::read(log).unwrap_or_default());
+        texts.map(|text| String::from_utf8_lossy(&text).matches(words).count()).sum()
+    }
+
     /// A metric of a process, by its labels; nothing where it does not answer.
     pub(super) fn metric(&self, process: &str, name: &str) -> BTreeMap<String, f64> {
         let mut http = super::http::Http::new(self.port(process), Duration::from_secs(2));

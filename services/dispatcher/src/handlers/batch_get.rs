@@ -48,7 +48,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str, table: &str) -> Res
     let Seen { value: got, receipt, by } = seen;
     let body = write(answer_form, &keys, &got, schema(&settings), &shape, &receipt)?;
     let mut answer = Answer::bytes(answer_form.media_type(), body);
-    answer.seen(&by, &table);
+    answer.seen(&by, &table, options.session.as_ref())?;
     call.receipt(
         &mut answer,
         &receipt,

@@ -68,7 +68,7 @@ pub(crate) async fn batch_get(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     for (name, part) in &tables {
         let Some(answer) = answers.next().await else { break };
         let Seen { value: got, receipt, by } = answer?;
-        seen.push(by.token(&part.table).to_text());
+        seen.push(by.token(&part.table, part.options.session.as_ref())?.to_text());
         total.add(&receipt);
         editions.insert(*name, receipt.edition);
         rows += part.spell(&got, &shape, &mut spelt)?;

@@ -79,7 +79,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
         Lookup::Found(found) => found,
         Lookup::Absent(absence) => {
             let mut answer = call.absent(absence, &receipt);
-            answer.seen(&by, table);
+            answer.seen(&by, table, options.session.as_ref())?;
             return Ok(answer);
         }
     };
@@ -89,7 +89,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
     if call.parts.headers.get_all(IF_NONE_MATCH).iter().any(named) {
         answer.set_status(StatusCode::NOT_MODIFIED);
         answer.row(&tag, found.version, found.expires_at);
-        answer.seen(&by, table);
+        answer.seen(&by, table, options.session.as_ref())?;
         call.receipt(&mut answer, &receipt, 1);
         return Ok(answer);
     }
@@ -106,7 +106,7 @@ async fn get_key(call: &mut Call<'_>, table: &Arc<Table>, key: &[u8]) -> Result<
         answer.set_body(found.value);
     }
     answer.row(&tag, found.version, found.expires_at);
-    answer.seen(&by, table);
+    answer.seen(&by, table, options.session.as_ref())?;
     call.receipt(&mut answer, &receipt, 1);
     Ok(answer)
 }
@@ -205,7 +205,7 @@ pub(crate) async fn versions(call: &mut Call<'_>, ns: &str, table: &str, key: &s
     let rows = found.iter().map(|found| (&key[..], found));
     let body = convert::rows_page(rows, schema(&settings), &shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(nacre_api::JSON, body);
-    answer.seen(&by, &table);
+    answer.seen(&by, &table, options.session.as_ref())?;
     call.receipt(&mut answer, &receipt, found.len());
     Ok(answer)
 }
@@ -260,6 +260,6 @@ pub(crate) async fn explain(call: &mut Call<'_>, ns: &str, table: &str, key: &st
     call.finish_query()?;
     let seen = or_stale!(call, options, call.app.reads.explain(&table, &key, options).await)?;
     let mut answer = Answer::json(StatusCode::OK, &convert::explanation(seen.value));
-    answer.seen(&seen.by, &table);
+    answer.seen(&seen.by, &table, options.session.as_ref())?;
     Ok(answer)
 }

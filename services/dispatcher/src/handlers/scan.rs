@@ -82,7 +82,7 @@ async fn answer(
     let rows = page.rows.iter().map(|(key, found)| (&key[..], found));
     let body = convert::rows_page(rows, schema, shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(JSON, body);
-    answer.seen(&by, table);
+    answer.seen(&by, table, options.session.as_ref())?;
     call.receipt(&mut answer, &receipt, page.rows.len());
     Ok(answer)
 }

@@ -1,7 +1,9 @@
 //! Single rows.
 
 use crate::harness::{Harness, TABLE, header, problem};
+use nacre_engine::SessionToken;
 use nacre_runtime::Clock as _;
+use nacre_types::{Offset, PartitionId};
 use reqwest::{Method, StatusCode};
 
 #[tokio::test]
@@ -184,6 +186,22 @@ async fn every_read_gives_a_token_that_a_later_read_may_bring() {
         let path = format!("{TABLE}/rows/k?consistency=session");
         let again = h.request(Method::GET, &path).header("nacre-token", token).send().await.unwrap();
         assert_eq!(again.status(), StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_an_answer_holds_what_was_sent_also_where_the_read_did_not_look() {
+    let h = Harness::start().await;
+    h.put(&format!("{TABLE}/rows/k"), "v").await;
+    // Another partition, as another process may have written to it.
+    let mut sent =
+        SessionToken::parse(header(&h.get(&format!("{TABLE}/rows/k")).await, "nacre-token")).unwrap();
+    sent.positions.push((PartitionId(500), Offset(77)));
+    for path in ["rows/k", "rows/absent", "rows/k/versions", "rows/k:explain", "rows:get?key=k"] {
+        let read = h.request(Method::GET, &format!("{TABLE}/{path}")).header("nacre-token", sent.to_text());
+        let answer = read.send().await.unwrap();
+        let token = SessionToken::parse(header(&answer, "nacre-token")).unwrap();
+        assert!(token.positions.contains(&(PartitionId(500), Offset(77))), "{path}: {token:?}");
     }
 }
 
