@@ -71,7 +71,7 @@ impl Fleet {
     }
 
     /// Where each tells its metrics.
-    pub(super) fn metrics(&self) -> BTreeMap<String, String> {
+    pub(crate) fn metrics(&self) -> BTreeMap<String, String> {
         let url = |process: &Process| format!("http://127.0.0.1:{}", process.spec.port);
         self.0.iter().map(|process| (process.spec.name.clone(), url(process))).collect()
     }
