@@ -10,6 +10,7 @@ use serde::Serialize;
 
 #[cfg(feature = "kafka")]
 mod kafka;
+mod show;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -21,8 +22,8 @@ pub(crate) enum Command {
     },
     /// Go on after the log was lost or replaced (comes later)
     Resume(later::Arguments),
-    /// Print records of the log (comes later)
-    Show(later::Arguments),
+    /// Print the records of a partition that are not flushed yet; asks store and brokers, not a server
+    Show(show::Show),
 }
 
 #[derive(Debug, Serialize)]
@@ -65,18 +66,29 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
             })
         }
         Command::Resume(_) => later::refuse("log resume", "it comes with the restore of stores"),
-        Command::Show(_) => later::refuse("log show", "it comes with the restore of stores"),
+        Command::Show(asked) => {
+            asked.storage.check()?;
+            show::show(asked, opened(&asked.storage).await?, out).await
+        }
     }
+}
+
+/// Opens a store that is there: a question must not make one where there is none.
+async fn opened(settings: &StorageSettings) -> Result<storage::Storage> {
+    let (url, ctx) = (settings.store_url(), Context::system());
+    if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
+        return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
+    }
+    #[cfg(feature = "kafka")]
+    if settings.kafka_url().is_some() {
+        storage::look(settings, &ctx).await?;
+    }
+    storage::open(settings, &url, &ctx).await
 }
 
 async fn status(settings: &StorageSettings) -> Result<Status> {
     let url = settings.store_url();
-    // A question must not make a store where there is none.
-    if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
-        return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
-    }
-    let ctx = Context::system();
-    let storage = storage::open(settings, &url, &ctx).await?;
+    let storage = opened(settings).await?;
     let mut partitions = Vec::new();
     for number in 0..storage.log.partitions() {
         let partition = PartitionId(number);

@@ -38,6 +38,35 @@ fn the_first_answer_after_a_start_knows_everything_that_was_acknowledged() {
 }
 
 #[test]
+fn records_that_are_not_flushed_can_be_shown_and_keys_only_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--flush-every", "1h"]);
+    server.ask(&["table", "create", "t"]).well();
+    for number in 0..3 {
+        server.ask(&["put", "t", &format!("secret-{number}"), "value"]).well();
+    }
+    server.kill();
+    let show = |more: &[&str]| {
+        let words = [&["log", "show", "--data", "data", "--output", "json"], more].concat();
+        done(nacre(folder.path()).args(words))
+    };
+    let rows = |shown: &serde_json::Value| -> Vec<serde_json::Value> {
+        let records = shown["records"].as_array().unwrap();
+        records.iter().flat_map(|record| record["rows"].as_array().unwrap().clone()).collect()
+    };
+    let hidden = show(&[]).json();
+    assert_eq!(rows(&hidden).len(), 3, "{hidden}");
+    assert!(!hidden.to_string().contains("secret"), "{hidden}");
+    let shown = rows(&show(&["--keys"]).json());
+    let keys: Vec<&str> = shown.iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["secret-0", "secret-1", "secret-2"]);
+    assert!(shown.windows(2).all(|two| two[0]["version"].as_i64() < two[1]["version"].as_i64()), "{shown:?}");
+    let last = hidden["end_offset"].as_u64().unwrap() - 1;
+    assert_eq!(show(&["--offset", &last.to_string()]).json()["records"].as_array().unwrap().len(), 1);
+    assert!(show(&["--partition", "7"]).badly(2).contains("partition-unknown"));
+}
+
+#[test]
 fn an_ephemeral_server_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--ephemeral"]);

@@ -77,7 +77,7 @@ fn histories_of_a_real_register_hold_and_changed_ones_are_found() {
     let mut found = 0;
     for _ in 0..300 {
         let (mut ops, mut held, mut clock) = (Vec::new(), None, 0);
-        for value in 1..60 {
+        for value in 1..40 {
             clock += random.below(4);
             let effect = clock + random.below(5);
             let span =
@@ -103,7 +103,7 @@ fn histories_of_a_real_register_hold_and_changed_ones_are_found() {
         let reads: Vec<usize> =
             (0..history.len()).filter(|at| matches!(history[*at].what, What::Read(_))).collect();
         let at = reads[random.below(reads.len() as u64) as usize];
-        history[at].what = What::Read(Some(1 + random.below(59)));
+        history[at].what = What::Read(Some(1 + random.below(39)));
         found += usize::from(check(None, &history) != Verdict::Linearizable);
     }
     assert!(found > 200, "{found} of 300 changed histories were found");
