@@ -14,7 +14,7 @@ use nacre_segment::foreign::{
 use nacre_segment::{SegmentIndex, SegmentSummary};
 use nacre_types::{Error, KeySchema, Result};
 
-use crate::child::{Answer, Piped, Session, Spawn, Work};
+use crate::child::{Answer, Piped, Session, Spawn, Work, cuts};
 
 /// Where files are decoded.
 #[derive(Debug, Clone, Default)]
@@ -41,11 +41,13 @@ pub(crate) struct Adoptable {
     pub(crate) summary: SegmentSummary,
     /// Rows below [`ProveOptions::hidden_below`].
     pub(crate) hidden: u64,
+    /// Where its reading can be cut, should it have to be read after all.
+    pub(crate) cuts: Vec<u64>,
 }
 
 pub(crate) enum Looked {
     Adopt(Box<Adoptable>),
-    Rewrite { reason: String, hint: String },
+    Rewrite { reason: String, hint: String, cuts: Vec<u64> },
 }
 
 /// A file, wherever it is decoded. Its methods block.
@@ -76,15 +78,24 @@ impl Opened {
         }
     }
 
-    pub(crate) fn look(&self, columns: &LoadColumns, options: &ProveOptions) -> Result<Looked> {
+    /// `part_bytes`: a file that is longer is also told where its reading can be cut into parts of that size.
+    pub(crate) fn look(
+        &self,
+        columns: &LoadColumns,
+        options: &ProveOptions,
+        part_bytes: u64,
+    ) -> Result<Looked> {
         match self {
             Self::Here(file) => Ok(match prove_with(file, columns, &Caps::default(), options)? {
                 Verdict::Adopt(adopted) => Looked::Adopt(Box::new(Adoptable {
                     index: adopted.index.encode(),
                     summary: adopted.summary,
                     hidden: adopted.hidden,
+                    cuts: cuts(&**file, part_bytes)?,
                 })),
-                Verdict::Rewrite { reason, hint } => Looked::Rewrite { reason, hint },
+                Verdict::Rewrite { reason, hint } => {
+                    Looked::Rewrite { reason, hint, cuts: cuts(&**file, part_bytes)? }
+                }
             }),
             Self::Child(spawn) => {
                 let work = Work::Look {
@@ -93,6 +104,7 @@ impl Opened {
                     version: options.version,
                     folders: options.folder_columns.clone(),
                     hidden_below: options.hidden_below,
+                    part_bytes,
                 };
                 match Session::start(spawn, &work)?.answer()? {
                     Answer::Adopt(adopted) => {
@@ -103,7 +115,7 @@ impl Opened {
                         }
                         Ok(Looked::Adopt(adopted))
                     }
-                    Answer::Rewrite { reason, hint } => Ok(Looked::Rewrite { reason, hint }),
+                    Answer::Rewrite { reason, hint, cuts } => Ok(Looked::Rewrite { reason, hint, cuts }),
                     _ => Err(unexpected()),
                 }
             }
@@ -122,6 +134,7 @@ impl Opened {
                     key: request.key.clone(),
                     folders: request.folder_columns.clone(),
                     skip_rows: request.skip_rows,
+                    until_row: request.until_row,
                 };
                 let mut session = Session::start(spawn, &work)?;
                 match session.answer()? {

@@ -31,7 +31,9 @@ pub use info::{
     LoadMode, LoadProgress, LoadSource, LoadState, LoadVersion, NamespaceSettings, OnDuplicate, RowPlace,
     ShardInfo, TableInfo, TableSummary,
 };
-pub use loads::{LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name, finish_load_file};
+pub use loads::{
+    LoadBoard, LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name, finish_load_file,
+};
 pub use node::{Hold, Node, NodeConfig};
 pub use options::{
     Absence, Found, Lookup, ReadOptions, Receipt, RowOutcome, ScanPage, ScanRequest, Source, WriteOptions,

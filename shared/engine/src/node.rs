@@ -218,6 +218,16 @@ impl Node {
         self.shared.presence.others()
     }
 
+    /// Every process that is registered now, by a read: one that came a moment ago is among them, and so is one that died
+    /// and whose death nobody has noticed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn registered_now(&self) -> Result<Vec<ProcessId>> {
+        let processes = nacre_catalog::heartbeat::registered(&*self.shared.catalog).await?;
+        Ok(processes.into_iter().map(|process| process.id).collect())
+    }
+
     /// Says something else of this process to the others, at once.
     pub fn announce(&self, info: Bytes) {
         self.shared.presence.say(info);

@@ -20,6 +20,7 @@ mod serve;
 mod wire;
 
 pub(crate) use parent::{Answer, Session, Spawn, SpawnFile};
+pub(crate) use serve::cuts;
 pub(crate) use wire::{Piped, Work};
 
 pub use serve::{main, serve};

@@ -37,7 +37,7 @@ pub(crate) enum SpawnFile {
 pub(crate) enum Answer {
     Key(KeySchema),
     Adopt(Box<Adoptable>),
-    Rewrite { reason: String, hint: String },
+    Rewrite { reason: String, hint: String, cuts: Vec<u64> },
     Open { has_versions: bool },
 }
 
@@ -119,14 +119,15 @@ impl Session {
         };
         Ok(match head {
             Head::Key(schema) => Answer::Key(schema),
-            Head::Rewrite { reason, hint } => Answer::Rewrite { reason, hint },
+            Head::Rewrite { reason, hint, cuts } => Answer::Rewrite { reason, hint, cuts },
             Head::Open { has_versions } => Answer::Open { has_versions },
             Head::Failed { kind, detail } => return Err(error_of(&kind, detail)),
-            Head::Adopt { summary, hidden } => match self.frame()? {
+            Head::Adopt { summary, hidden, cuts } => match self.frame()? {
                 Kind::Index => Answer::Adopt(Box::new(Adoptable {
                     index: std::mem::take(&mut self.body).into(),
                     summary: summary.into(),
                     hidden,
+                    cuts,
                 })),
                 _ => return Err(out_of_turn()),
             },

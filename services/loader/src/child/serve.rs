@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nacre_segment::foreign::{
-    Caps, ForeignReader, ProveOptions, ReadAt, ReadRequest, Verdict, declare_key, prove_with,
+    Caps, ForeignReader, ProveOptions, ReadAt, ReadRequest, Verdict, declare_key, prove_with, row_cuts,
 };
 use nacre_types::{Error, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -180,29 +180,34 @@ fn work(file: &Arc<dyn ReadAt>, work: &Work, parent: &dyn Tell) -> io::Result<()
                 Err(error) => parent.head(&Head::failed(&error)),
             }
         }
-        Work::Look { columns, key, version, folders, hidden_below } => {
+        Work::Look { columns, key, version, folders, hidden_below, part_bytes } => {
             let options = ProveOptions {
                 key: key.clone(),
                 version: *version,
                 folder_columns: folders.clone(),
                 hidden_below: *hidden_below,
             };
-            match prove_with(file, columns, &Caps::default(), &options) {
-                Ok(Verdict::Adopt(adopted)) => {
+            let looked = prove_with(file, columns, &Caps::default(), &options)
+                .and_then(|verdict| Ok((verdict, cuts(&**file, *part_bytes)?)));
+            match looked {
+                Ok((Verdict::Adopt(adopted), cuts)) => {
                     let summary = (&adopted.summary).into();
-                    parent.head(&Head::Adopt { summary, hidden: adopted.hidden })?;
+                    parent.head(&Head::Adopt { summary, hidden: adopted.hidden, cuts })?;
                     parent.tell(Kind::Index, &adopted.index.encode())
                 }
-                Ok(Verdict::Rewrite { reason, hint }) => parent.head(&Head::Rewrite { reason, hint }),
+                Ok((Verdict::Rewrite { reason, hint }, cuts)) => {
+                    parent.head(&Head::Rewrite { reason, hint, cuts })
+                }
                 Err(error) => parent.head(&Head::failed(&error)),
             }
         }
-        Work::Rows { columns, key, folders, skip_rows } => {
+        Work::Rows { columns, key, folders, skip_rows, until_row } => {
             let request = ReadRequest {
                 columns: columns.clone(),
                 key: key.clone(),
                 folder_columns: folders.clone(),
                 skip_rows: *skip_rows,
+                until_row: *until_row,
             };
             match ForeignReader::open_with(file.clone(), &request, &Caps::default()) {
                 Ok(reader) => rows(reader, parent),
@@ -210,6 +215,11 @@ fn work(file: &Arc<dyn ReadAt>, work: &Work, parent: &dyn Tell) -> io::Result<()
             }
         }
     }
+}
+
+/// Where the reading of a file can be cut; nowhere where it is one part anyway.
+pub(crate) fn cuts(file: &dyn ReadAt, part_bytes: u64) -> Result<Vec<u64>> {
+    if file.len() <= part_bytes { Ok(Vec::new()) } else { row_cuts(file, &Caps::default(), part_bytes) }
 }
 
 fn rows(mut reader: ForeignReader, parent: &dyn Tell) -> io::Result<()> {

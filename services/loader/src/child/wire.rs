@@ -42,12 +42,15 @@ pub(crate) enum Work {
         version: Option<i64>,
         folders: Vec<(String, String)>,
         hidden_below: Option<i64>,
+        /// Where the file is this long it is also told where its reading can be cut into parts of this size.
+        part_bytes: u64,
     },
     Rows {
         columns: LoadColumns,
         key: KeySchema,
         folders: Vec<(String, String)>,
         skip_rows: u64,
+        until_row: Option<u64>,
     },
 }
 
@@ -59,10 +62,12 @@ pub(super) enum Head {
     Adopt {
         summary: Summary,
         hidden: u64,
+        cuts: Vec<u64>,
     },
     Rewrite {
         reason: String,
         hint: String,
+        cuts: Vec<u64>,
     },
     /// Frames of rows follow.
     Open {

@@ -1,57 +1,160 @@
-//! Which files are adopted.
+//! The plan of a load, and looking at its files: which are adopted.
 
-use bytes::Bytes;
-use nacre_engine::PinnedFile;
+use nacre_engine::{LoadError, PinnedFile};
 use nacre_manifest::{IndexSpan, Layer, Location, Segment};
+use nacre_segment::foreign::LoadColumns;
 use nacre_store::{ObjectPath, PutOutcome};
-use nacre_types::{Error, Result, SegmentId};
+use nacre_types::{Error, KeySchema, Result, SegmentId};
 
-use super::{Done, Faults, Job, Stop};
-use crate::checkpoint::{FileDone, SegmentNote};
+use super::facts::{Faults, Looked, LookedFile, Plan};
+use super::planner::{Unit, Work};
+use super::results::Put;
+use super::{Done, Job, OrLater, Stop, fault};
 use crate::decode::Adoptable;
 use crate::file::{self, Outcome, RowRules};
+use crate::note::SegmentNote;
 use crate::source;
 
-const APART: &str = "partition by key range before sorting, so that files do not overlap";
+/// Units of looking are claimed several at a time where there are many: most files are small.
+fn looks_at_once(open: usize) -> usize {
+    (open / 32).min(16)
+}
 
 impl Job<'_> {
-    /// Step 1: which files can be adopted.
-    pub(super) async fn look_at_files(&mut self, files: &[PinnedFile], rules: &RowRules) -> Done<()> {
-        let mut faults = Faults::default();
-        for pinned in files {
-            self.check().map_err(Stop::Later)?;
-            if self.done.files.contains_key(&pinned.name) {
-                continue;
-            }
-            match self.look_at_file(pinned, rules).await {
-                Ok(done) => {
-                    self.done.files.insert(pinned.name.clone(), done);
-                }
-                Err(error) => faults.add_or_stop(&pinned.name, error)?,
-            }
-            self.tell_now_and_then(false).await;
-        }
-        faults.check()
+    fn columns(&self) -> LoadColumns {
+        self.request.columns.clone().map_or_else(LoadColumns::default, |names| LoadColumns {
+            key: names.key,
+            value: names.value,
+            pack: names.pack,
+            version: names.version,
+            expires_at: names.expires_at,
+            delete: names.delete,
+        })
     }
 
-    async fn look_at_file(&self, pinned: &PinnedFile, rules: &RowRules) -> Result<FileDone> {
-        let opened = self.open(pinned).await?;
+    /// What is asked of every row, by the load's plan.
+    pub(super) fn rules(&self) -> Result<RowRules> {
+        let plan = self.facts.lock().plan.clone();
+        let plan = plan.ok_or_else(|| Error::internal("a load's files are read before there is a plan"))?;
+        Ok(RowRules {
+            columns: self.columns(),
+            key: plan.key,
+            version: self.load.version,
+            settings: plan.settings,
+            begun_at: self.load.begun_at_micros,
+            late_below: plan.late_below,
+            hidden_below: plan.hidden_below,
+            part_bytes: plan.unit_bytes,
+        })
+    }
+
+    /// Makes the plan. Each loader that finds none makes one; the first that is put is everybody's.
+    pub(super) async fn make_plan(&self, unit: &Unit) -> Done<()> {
+        let columns = self.columns();
+        let manifest = self.table.manifest();
+        let (key, declares) = match &manifest.settings().key {
+            Some(schema) => (schema.clone(), false),
+            None if columns.key.is_empty() || self.pinned.files.is_empty() => (KeySchema::Bytes, false),
+            None => (self.declared_key(&columns).await?, true),
+        };
+        if declares {
+            self.table.check_key_declaration(&key).await?;
+        }
+        // A load's own floor excepts it; the others hide what lies below them.
+        let hidden_below = manifest.floors().iter().map(|floor| floor.version).max().unwrap_or(i64::MIN);
+        let (begun_at, lateness) = (self.load.begun_at_micros, self.load.lateness_micros);
+        let plan = Plan {
+            key,
+            declares,
+            settings: manifest.settings().clone(),
+            late_below: RowRules::late_below(&manifest, begun_at, lateness),
+            hidden_below,
+            unit_bytes: self.config.unit_bytes.max(1),
+        };
+        let plan = match self.put_fact(unit, "", &plan).await.or_later()? {
+            Put::Ours => plan,
+            Put::Theirs(theirs) => theirs,
+        };
+        self.facts.lock().plan = Some(plan);
+        Ok(())
+    }
+
+    /// What the first file that can be read makes of the key columns. Files that differ from it are told when they
+    /// are read.
+    async fn declared_key(&self, columns: &LoadColumns) -> Done<KeySchema> {
+        let mut faults = Faults::default();
+        for pinned in &self.pinned.files {
+            self.check()?;
+            let declared = match self.open_file(pinned).await {
+                Ok(opened) => {
+                    let (columns, folders) = (columns.clone(), source::folder_columns(&pinned.name));
+                    self.blocking("load-declare-key", move || opened.declare_key(&columns, &folders)).await
+                }
+                Err(error) => Err(error),
+            };
+            match declared {
+                Ok(schema) => return Ok(schema),
+                Err(error) => faults.add(vec![file_fault(pinned, error)?], 1),
+            }
+        }
+        if faults.is_empty() { Ok(KeySchema::Bytes) } else { Err(Stop::Fail(faults.errors, faults.count)) }
+    }
+
+    /// Looks at files that nobody else looks at. Answers whether there were any.
+    pub(super) async fn look_at_files(&self) -> Done<bool> {
+        let rules = self.rules().or_later()?;
+        let mut any = false;
+        loop {
+            let units = self.take(|work| matches!(work, Work::Look(..)), looks_at_once).await?;
+            if units.is_empty() {
+                return Ok(any);
+            }
+            any = true;
+            for unit in &units {
+                let Work::Look(first, end) = unit.work else { continue };
+                self.mark();
+                let files = self.pinned.files.get(first..end).unwrap_or_default();
+                let mut looked = Looked::default();
+                for pinned in files {
+                    self.check()?;
+                    match self.look_at_file(pinned, &rules).await {
+                        Ok(file) => looked.files.push(Some(file)),
+                        Err(error) => {
+                            looked.faults.add(vec![file_fault(pinned, error)?], 1);
+                            looked.files.push(None);
+                        }
+                    }
+                }
+                looked.seconds = self.took();
+                let looked = match self.put_fact(unit, "", &looked).await.or_later()? {
+                    Put::Ours => looked,
+                    Put::Theirs(theirs) => theirs,
+                };
+                self.facts.lock().looked.insert(unit.id, looked);
+                self.put_down(unit);
+                self.tell_now_and_then().await;
+            }
+        }
+    }
+
+    async fn look_at_file(&self, pinned: &PinnedFile, rules: &RowRules) -> Result<LookedFile> {
+        let opened = self.open_file(pinned).await?;
         let (name, asked) = (pinned.name.clone(), rules.clone());
         let outcome = self.blocking("load-look", move || file::look(&opened, &name, &asked)).await?;
         source::check_unchanged(self.table.store(), pinned).await?;
         match outcome {
-            Outcome::Rewrite { reason, hint } => Ok(FileDone {
+            Outcome::Rewrite { reason, hint, cuts } => Ok(LookedFile {
                 report: file::report(pinned, 0, "rewritten", Some((reason, hint))),
                 adopted: None,
-                read: false,
                 hidden: 0,
+                cuts,
             }),
             Outcome::Adopt(adopted) => self.adopt(pinned, *adopted).await,
         }
     }
 
-    async fn adopt(&self, pinned: &PinnedFile, adopted: Adoptable) -> Result<FileDone> {
-        let Adoptable { index, summary, hidden } = adopted;
+    async fn adopt(&self, pinned: &PinnedFile, adopted: Adoptable) -> Result<LookedFile> {
+        let Adoptable { index, summary, hidden, cuts } = adopted;
         let id = SegmentId(self.ctx.ids.random_u128());
         let (table, job) = (self.table.id(), self.load.job);
         let to = ObjectPath::new(&format!("tables/{table}/{job}/{id}.parquet"))?;
@@ -91,93 +194,19 @@ impl Job<'_> {
             exact_places: true,
         };
         let outcome = if pinned.staged { "adopted" } else { "copied" };
-        Ok(FileDone {
+        Ok(LookedFile {
             report: file::report(pinned, summary.rows, outcome, None),
             adopted: Some(SegmentNote::of(&segment)),
-            read: true,
             hidden,
+            cuts,
         })
     }
+}
 
-    /// Step 2: adopted files whose keys meet those of another are rewritten, and so is the other.
-    pub(super) fn keep_apart(&mut self, files: &[PinnedFile]) {
-        let mut ranges: Vec<(String, Bytes, Bytes)> = files
-            .iter()
-            .filter_map(|file| {
-                let segment = self.adopted(&file.name)?;
-                Some((file.name.clone(), segment.min_key, segment.max_key))
-            })
-            .collect();
-        ranges.sort_by(|a, b| a.1.cmp(&b.1));
-        // The file that reaches furthest so far.
-        let mut furthest: Option<(String, Bytes)> = None;
-        for (name, min, max) in ranges {
-            if let Some((other, reach)) = furthest.as_ref().filter(|(_, reach)| min <= *reach) {
-                let (other, is_further) = (other.clone(), max > *reach);
-                self.rewrite(&name, &format!("its keys meet those of {other}"));
-                self.rewrite(&other, &format!("its keys meet those of {name}"));
-                if !is_further {
-                    continue;
-                }
-            }
-            furthest = Some((name, max));
-        }
-        self.count_done();
+/// An error of a file is told with the others; one of the world ends the attempt.
+pub(super) fn file_fault(pinned: &PinnedFile, error: Error) -> Done<LoadError> {
+    if !file::is_the_files_fault(&error) {
+        return Err(Stop::Later(error));
     }
-
-    /// Adopted files whose keys meet those of a run are rewritten too. Answers whether there were any.
-    pub(super) fn keep_apart_from_runs(&mut self) -> bool {
-        let bounds: Vec<(Bytes, Bytes)> = self
-            .done
-            .runs
-            .iter()
-            .filter_map(|note| note.to_segment(self.load.id, self.load.job).ok())
-            .map(|run| (run.min_key, run.max_key))
-            .collect();
-        let meeting: Vec<String> = self
-            .done
-            .files
-            .keys()
-            .filter(|name| {
-                self.adopted(name).is_some_and(|segment| {
-                    bounds.iter().any(|(min, max)| segment.min_key <= *max && *min <= segment.max_key)
-                })
-            })
-            .cloned()
-            .collect();
-        for name in &meeting {
-            self.rewrite(name, "its keys meet those of a file that has to be rewritten");
-        }
-        self.count_done();
-        !meeting.is_empty()
-    }
-
-    fn adopted(&self, name: &str) -> Option<Segment> {
-        self.done.files.get(name)?.adopted.as_ref()?.to_segment(self.load.id, self.load.job).ok()
-    }
-
-    fn rewrite(&mut self, name: &str, reason: &str) {
-        if let Some(done) = self.done.files.get_mut(name).filter(|done| done.adopted.is_some()) {
-            done.adopted = None;
-            done.read = false;
-            done.hidden = 0;
-            done.report.outcome = "rewritten".to_owned();
-            done.report.reason = Some(reason.to_owned());
-            done.report.hint = Some(APART.to_owned());
-        }
-    }
-
-    pub(super) fn count_done(&mut self) {
-        let files = self.done.files.values();
-        // Of a file that is being read: what lasts.
-        let rows = self.done.files.iter().map(|(name, file)| match file.read {
-            true => file.report.rows,
-            false => self.done.rows_read.get(name).copied().unwrap_or(0),
-        });
-        let progress = &mut self.done.progress;
-        progress.rows = rows.sum();
-        progress.adopted_files = files.clone().filter(|file| file.adopted.is_some()).count() as u64;
-        progress.rewritten_files = files.clone().filter(|file| file.adopted.is_none()).count() as u64;
-        progress.files_done = files.filter(|file| file.read).count() as u64;
-    }
+    Ok(fault(&pinned.name, error.detail()))
 }

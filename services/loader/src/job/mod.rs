@@ -1,41 +1,82 @@
-//! One load, from its pinned files to the edit that brings its layer.
+//! One load, from its pinned files to the edit that brings its layer, by however many loaders there are.
 //!
-//! 1. Every file is looked at: it can be adopted, or has to be rewritten, or is wrong.
-//! 2. Of the adoptable files those stay adopted whose keys lie apart from those of every other file: a get must not
-//!    have to look into every file of a load, and one key and version twice is only found where rows meet in a merge.
-//!    The others are rewritten too.
-//! 3. Files to rewrite are read into sorted runs, and the runs are merged.
-//! 4. Guards; then the edit *prepared*, and if that was asked for the edit *committed*.
+//! ```text
+//! planner  what is left to do: a pure function of the pinned files and the results
+//! facts    results of units
+//! results  … in the store: put once, found by whoever comes next
+//! board    claims: who works on what, a hint
+//! look     the plan, and looking at files
+//! read     files become sorted runs
+//! merge    runs become segments
+//! finish   guards and edits
+//! ```
 //!
-//! After each run and merged segment a checkpoint says what is done. An error of the world (a store that does not
-//! answer) ends this attempt, and the next goes on at the checkpoint; an error of a file fails the load.
+//! **Claims are hints, results are facts.** A load's work is cut into units whose names follow from the load alone, so
+//! all loaders mean the same. What a unit came to is an immutable object that is put if there is none: the first counts,
+//! and whoever comes second goes on from it; what he has written lies under the load's job and is garbage. A unit of
+//! reading or merging is done in steps, each a result of its own that begins where the one before it ends. So a loader
+//! that takes over goes on behind the last step, and nobody keeps a checkpoint that could lag or be overwritten.
+//!
+//! | what happens | what follows |
+//! |---|---|
+//! | killed after writing runs, before their result | the step is done again; the runs are garbage |
+//! | killed after a result, before the next claim | nothing is lost; its claim counts until its heartbeat is missed |
+//! | two do the same unit | the second to put a step finds one, drops its own and leaves the unit |
+//! | a sleeper wakes after the load has ended | its objects lie under an ended job; every edit asks for *pinned* |
+//! | a result does not decode | its name is passed over, by all: the step is done under the next name |
+//! | a result of another plan, other files, other cuts | it has another name: nobody finds it |
+//!
+//! An error of the world (a store that does not answer) ends this attempt, and the next goes on; an error of a file is a
+//! result, so that all of them are told, and the load fails when the phase is done.
+//!
+//! Why no work list with leases per unit, written by one coordinator? Then the list must be written before anybody works,
+//! a coordinator's death stops all, and a lease that lapses wrongly would have to be fenced. Here nothing needs fencing.
 
+mod board;
+mod facts;
+mod finish;
 mod look;
-mod runs;
-mod told;
+mod merge;
+mod planner;
+mod read;
+mod results;
 
+pub(crate) use facts::{Cursor, Faults, Tally};
+pub(crate) use planner::Unit;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nacre_engine::{BeginLoad, LoadError, LoadMode, LoadReport, PinnedFile, Table};
-use nacre_manifest::{Layer, Load, LoadGoal, LoadState, Manifest, Segment};
+use nacre_engine::{BeginLoad, LoadError, LoadReport, Node, PinnedFile, PinnedFiles, Table};
+use nacre_manifest::{Load, LoadState};
 use nacre_runtime::{Context, Shutdown};
-use nacre_segment::foreign::LoadColumns;
-use nacre_types::{Error, KeySchema, Result, limits};
+use nacre_types::{Error, Result};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::LoaderConfig;
-use crate::checkpoint::Checkpoint;
 use crate::decode::Opened;
-use crate::file::{self, RowRules};
-use crate::guards::{Brings, objections};
+use crate::file;
+use crate::merge::Duplicate;
+use crate::note::SegmentNote;
 use crate::source;
+use board::Board;
+use facts::Facts;
+use planner::{Stage, Work};
 
-/// Why a load ends without being prepared.
+/// Why this loader's part in a load ends before the load is prepared.
 enum Stop {
-    /// The load is wrong: it fails, and says so.
+    /// The load is wrong: it fails, and says so. What is wrong, and how much there is of it.
     Fail(Vec<LoadError>, u64),
-    /// The world is: try again.
+    /// The load is prepared and may not be shown: it fails.
+    Refused(Vec<LoadError>),
+    /// The load fails once it is known where the two rows are.
+    Duplicate(Duplicate),
+    /// The world is wrong: try again.
     Later(Error),
+    /// Others have ended it, or its caller.
+    Over,
 }
 
 impl From<Error> for Stop {
@@ -55,67 +96,69 @@ fn fault(file: &str, detail: &str) -> LoadError {
     LoadError { file: file.to_owned(), row: None, column: None, detail: detail.to_owned() }
 }
 
-/// What is wrong with the files of a load: the first thousand, and how many in all.
-#[derive(Default)]
-struct Faults {
-    errors: Vec<LoadError>,
-    count: u64,
-}
-
-impl Faults {
-    fn add(&mut self, errors: Vec<LoadError>, count: u64) {
-        self.count += count;
-        self.errors.extend(errors);
-        self.errors.truncate(limits::LOAD_ERRORS);
-    }
-
-    /// Takes in an error of a file; one of the world ends the attempt.
-    fn add_or_stop(&mut self, file: &str, error: Error) -> Done<()> {
-        if !file::is_the_files_fault(&error) {
-            return Err(Stop::Later(error));
-        }
-        self.add(vec![fault(file, error.detail())], 1);
-        Ok(())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn check(self) -> Done<()> {
-        if self.is_empty() { Ok(()) } else { Err(Stop::Fail(self.errors, self.count)) }
-    }
-}
-
 type Done<T> = std::result::Result<T, Stop>;
 
+/// What goes wrong with a load's own records, results and segments is never a fault of its files.
+trait OrLater<T> {
+    fn or_later(self) -> Done<T>;
+}
+
+impl<T> OrLater<T> for Result<T> {
+    fn or_later(self) -> Done<T> {
+        self.map_err(Stop::Later)
+    }
+}
+
+/// What a loader's loads share.
+pub(crate) struct Around {
+    pub(crate) config: LoaderConfig,
+    pub(crate) node: Arc<Node>,
+    pub(crate) ctx: Context,
+    pub(crate) shutdown: Shutdown,
+    /// One for each load at work; who only waits for other loaders holds none.
+    pub(crate) permits: Semaphore,
+}
+
 /// Works on a load until it is prepared, committed, failed or cancelled, or until something does not answer.
-pub(crate) async fn run(
-    config: &LoaderConfig,
-    ctx: &Context,
-    shutdown: &Shutdown,
-    table: &Arc<Table>,
-    load: &Load,
-) {
+pub(crate) async fn run(around: &Around, table: &Arc<Table>, load: &Load) {
     let id = load.id;
-    let mut job =
-        Job { config, ctx, shutdown, table, load, done: Checkpoint::default(), told_at: Duration::ZERO };
-    match job.work().await {
-        Ok(()) => tracing::info!(load = %id, table = %table.id(), "the load's work is done"),
-        Err(Stop::Later(error)) => {
-            tracing::warn!(load = %id, %error, "the load is interrupted; it goes on at its checkpoint");
-        }
-        Err(Stop::Fail(errors, error_count)) => {
-            let reason = errors.first().map_or_else(String::new, |error| match &error.file[..] {
-                "" => error.detail.clone(),
-                file => format!("{file}: {}", error.detail),
-            });
-            tracing::warn!(load = %id, %reason, error_count, "the load failed");
-            let report = LoadReport { errors, error_count, ..job.report() };
-            if let Err(error) = table.fail_load(load, &reason, &report).await {
-                tracing::warn!(load = %id, %error, "that the load failed could not be written; it is tried again");
+    let (mut stop, mut job) = (None, None);
+    match Job::open(around, table, load).await {
+        Ok(opened) => {
+            let job = job.insert(opened);
+            if let Err(why) = job.work(&around.permits).await {
+                stop = Some(match why {
+                    Stop::Duplicate(duplicate) => job.name_duplicate(&duplicate).await,
+                    why => why,
+                });
             }
+            job.in_hand.lock().clear();
+            job.tell(true).await;
         }
+        Err(why) => stop = Some(why),
+    }
+    let (errors, count, from) = match stop {
+        None => return tracing::info!(load = %id, table = %table.id(), "the load's work is done"),
+        Some(Stop::Over) => return tracing::info!(load = %id, "the load has ended without this loader"),
+        Some(Stop::Later(error)) => {
+            return tracing::warn!(load = %id, %error, "the load is interrupted; it goes on with what is done");
+        }
+        Some(Stop::Duplicate(duplicate)) => (vec![fault("", &duplicate.detail())], 1, LoadState::Pinned),
+        Some(Stop::Fail(errors, count)) => (errors, count, LoadState::Pinned),
+        Some(Stop::Refused(errors)) => {
+            let count = errors.len() as u64;
+            (errors, count, LoadState::Prepared)
+        }
+    };
+    let reason = errors.first().map_or_else(String::new, |error| match &error.file[..] {
+        "" => error.detail.clone(),
+        file => format!("{file}: {}", error.detail),
+    });
+    tracing::warn!(load = %id, %reason, count, "the load failed");
+    let held = job.and_then(|job| Some(job.report(&job.picture().ok()?))).unwrap_or_default();
+    let report = LoadReport { errors, error_count: count, ..held };
+    if let Err(error) = table.fail_load(load, from, &reason, &report).await {
+        tracing::warn!(load = %id, %error, "that the load failed could not be written; it is tried again");
     }
 }
 
@@ -123,157 +166,147 @@ struct Job<'a> {
     config: &'a LoaderConfig,
     ctx: &'a Context,
     shutdown: &'a Shutdown,
+    node: &'a Arc<Node>,
     table: &'a Arc<Table>,
     load: &'a Load,
-    done: Checkpoint,
-    told_at: Duration,
+    request: BeginLoad,
+    pinned: PinnedFiles,
+    facts: Mutex<Facts>,
+    /// Units that this process works on.
+    in_hand: Mutex<BTreeSet<u128>>,
+    board: tokio::sync::Mutex<Board>,
+    /// Until when it is told what the work took (monotonic).
+    marked: Mutex<Duration>,
 }
 
-impl Job<'_> {
-    async fn work(&mut self) -> Done<()> {
-        if self.load.state == LoadState::Prepared {
-            return Ok(self.table.commit_prepared(self.load.id).await?);
-        }
-        self.read_checkpoint().await?;
-        let request = self.table.load_request(self.load)?;
-        let pinned = self.table.files_of_load(self.load).await?;
-        let progress = &mut self.done.progress;
-        progress.files = pinned.files.len() as u64;
-        progress.bytes = pinned.files.iter().map(|file| file.bytes).sum();
-        let rules = self.rules(&request, &pinned.files).await?;
-        self.tell(false).await;
-
-        let began = self.ctx.clock.monotonic();
-        self.look_at_files(&pinned.files, &rules).await?;
-        self.keep_apart(&pinned.files);
-        self.phase("validating", began);
-        self.tell(true).await;
-
-        loop {
-            let began = self.ctx.clock.monotonic();
-            self.read_files(&pinned.files, &rules, request.on_duplicate).await?;
-            self.phase("sorting", began);
-            if !self.keep_apart_from_runs() {
-                break;
-            }
-        }
-        let began = self.ctx.clock.monotonic();
-        self.merge_runs(&pinned.files, &rules, request.on_duplicate).await?;
-        self.phase("merging", began);
-
-        let segments = self.segments()?;
-        self.guard(&request, &segments, pinned.rows)?;
-        let hidden = match request.mode {
-            LoadMode::Merge => self.done.files.values().map(|file| file.hidden).sum(),
-            LoadMode::Replace => 0,
+impl<'a> Job<'a> {
+    async fn open(around: &'a Around, table: &'a Arc<Table>, load: &'a Load) -> Done<Self> {
+        let Around { config, node, ctx, shutdown, .. } = around;
+        let pinned = match load.state {
+            LoadState::Prepared => PinnedFiles { files: Vec::new(), skipped: Vec::new(), rows: None },
+            _ => table.files_of_load(load).await?,
         };
-        let mut report = self.report();
-        report.files.extend(pinned.skipped);
-        let declares = rules.declares.then(|| rules.key.clone());
-        self.table.finish_prepare(self.load, segments, hidden, &report, declares).await?;
-        // The goal may have been raised while this worked.
-        let goal = self.table.manifest().load(self.load.id).map_or(self.load.goal, |load| load.goal);
-        match goal {
-            LoadGoal::Commit => self.table.commit_prepared(self.load.id).await?,
-            LoadGoal::Prepare => self.table.leave_prepared(self.load.id).await?,
-        }
-        Ok(())
-    }
-
-    fn guard(&self, request: &BeginLoad, segments: &[Segment], rows_said: Option<u64>) -> Done<()> {
-        let brings = Brings {
-            mode: request.mode,
-            rows: segments.iter().map(|segment| segment.rows).sum(),
-            rows_in_files: self.done.files.values().map(|file| file.report.rows).sum(),
-            tombstones: segments.iter().map(|segment| segment.tombstones).sum(),
-            rows_before: rows_in_sight(&self.table.manifest()),
-            rows_said,
-        };
-        let errors: Vec<LoadError> =
-            objections(&request.guards, brings).into_iter().map(|detail| fault("", &detail)).collect();
-        let mut faults = Faults::default();
-        let count = errors.len() as u64;
-        faults.add(errors, count);
-        faults.check()
-    }
-
-    fn report(&self) -> LoadReport {
-        let files = self.done.files.values().map(|file| file.report.clone()).collect();
-        LoadReport { files, errors: Vec::new(), error_count: 0, progress: self.done.progress.clone() }
-    }
-
-    fn phase(&mut self, name: &str, began: Duration) {
-        let took = self.ctx.clock.monotonic().saturating_sub(began).as_secs_f64();
-        *self.done.progress.seconds.entry(name.to_owned()).or_default() += took;
-    }
-
-    /// Whether to go on.
-    fn check(&self) -> Result<()> {
-        if self.shutdown.is_requested() {
-            return Err(Error::unavailable("the process is stopping"));
-        }
-        if !self.table.is_load_under_way(self.load.id) {
-            // Not the load's fault: there is nothing left that could fail.
-            return Err(Error::unavailable("the load was cancelled"));
-        }
-        Ok(())
-    }
-
-    async fn rules(&self, request: &BeginLoad, files: &[PinnedFile]) -> Done<RowRules> {
-        let columns = request.columns.clone().map_or_else(LoadColumns::default, |names| LoadColumns {
-            key: names.key,
-            value: names.value,
-            pack: names.pack,
-            version: names.version,
-            expires_at: names.expires_at,
-            delete: names.delete,
-        });
-        let manifest = self.table.manifest();
-        let (key, declares) = match &manifest.settings().key {
-            Some(schema) => (schema.clone(), false),
-            None if columns.key.is_empty() || files.is_empty() => (KeySchema::Bytes, false),
-            None => (self.declared_key(&columns, files).await?, true),
-        };
-        if declares {
-            self.table.check_key_declaration(&key)?;
-        }
-        // A load's own floor excepts it; the others hide what lies below them.
-        let hidden_below = manifest.floors().iter().map(|floor| floor.version).max().unwrap_or(i64::MIN);
-        Ok(RowRules {
-            columns,
-            key,
-            declares,
-            version: self.load.version,
-            settings: manifest.settings().clone(),
-            begun_at: self.load.begun_at_micros,
-            late_below: RowRules::late_below(&manifest, self.load.begun_at_micros, self.load.lateness_micros),
-            hidden_below,
+        Ok(Self {
+            config,
+            ctx,
+            shutdown,
+            node,
+            table,
+            load,
+            request: table.load_request(load)?,
+            pinned,
+            facts: Mutex::default(),
+            in_hand: Mutex::default(),
+            board: tokio::sync::Mutex::default(),
+            marked: Mutex::new(ctx.clock.monotonic()),
         })
     }
 
-    /// What the first file that can be read makes of the key columns. Files that differ from it are told when they
-    /// are read.
-    async fn declared_key(&self, columns: &LoadColumns, files: &[PinnedFile]) -> Done<KeySchema> {
-        let mut faults = Faults::default();
-        for pinned in files {
-            self.check().map_err(Stop::Later)?;
-            let declared = match self.open(pinned).await {
-                Ok(opened) => {
-                    let (columns, folders) = (columns.clone(), source::folder_columns(&pinned.name));
-                    self.blocking("load-declare-key", move || opened.declare_key(&columns, &folders)).await
-                }
-                Err(error) => Err(error),
-            };
-            match declared {
-                Ok(schema) => return Ok(schema),
-                Err(error) => faults.add_or_stop(&pinned.name, error)?,
+    async fn work(&self, permits: &Semaphore) -> Done<()> {
+        let acquire = || async {
+            tokio::select! {
+                () = self.shutdown.requested() => Err(Stop::Later(stopping())),
+                permit = permits.acquire() => permit.map_err(|_| Stop::Later(stopping())),
             }
+        };
+        let (mut runs, mut is_first) = (None, true);
+        loop {
+            let permit = acquire().await?;
+            if self.load.state == LoadState::Prepared {
+                return self.commit().await;
+            }
+            if self.go_on(&mut runs, std::mem::take(&mut is_first)).await? {
+                return Ok(());
+            }
+            // Others have the rest. Their results are looked for, not waited for: claims are hints.
+            drop(permit);
+            self.wait().await?;
         }
-        faults.check()?;
-        Ok(KeySchema::Bytes)
     }
 
-    async fn open(&self, pinned: &PinnedFile) -> Result<Opened> {
+    /// Does what others do not. Answers whether the load is finished; else there is nothing to do here for now.
+    async fn go_on(&self, runs: &mut Option<merge::Runs>, is_first: bool) -> Done<bool> {
+        self.check()?;
+        let mut picture = self.gather().await.or_later()?;
+        if is_first && !picture.runs.is_empty() {
+            let rows = |notes: &[SegmentNote]| notes.iter().map(|note| note.rows).sum::<u64>();
+            let (rows_in_runs, rows_in_segments) = (rows(&picture.runs), rows(&picture.merged));
+            tracing::info!(load = %self.load.id, rows_in_runs, rows_in_segments, "going on with what is done");
+        }
+        loop {
+            self.check()?;
+            let open = match &picture.stage {
+                Stage::Failed(faults) => return Err(Stop::Fail(faults.errors.clone(), faults.count)),
+                Stage::Finish(_, segments) => {
+                    let is_ours = !self.take(|work| *work == Work::Finish, |_| 1).await?.is_empty();
+                    if is_ours {
+                        self.finish(&picture, segments).await?;
+                    }
+                    return Ok(is_ours);
+                }
+                Stage::Units(open) => open,
+            };
+            let Some(unit) = open.first() else { return Ok(false) };
+            let did = match &unit.work {
+                Work::Plan => self.make_plan(unit).await.map(|()| true)?,
+                Work::Look(..) => self.look_at_files().await?,
+                Work::Read(_) => self.read_files().await?,
+                Work::Cut => {
+                    self.mark();
+                    let opened = self.open_runs(&picture.runs).await?;
+                    self.cut(unit, &picture.runs, &opened).await?;
+                    *runs = Some(opened);
+                    true
+                }
+                Work::Merge(_) => {
+                    let opened = match runs.take() {
+                        Some(opened) => opened,
+                        None => self.open_runs(&picture.runs).await?,
+                    };
+                    self.merge_runs(runs.insert(opened)).await?
+                }
+                Work::Finish => false,
+            };
+            if !did {
+                return Ok(false);
+            }
+            picture = self.picture().or_later()?;
+        }
+    }
+
+    async fn wait(&self) -> Done<()> {
+        tokio::select! {
+            () = self.shutdown.requested() => return Err(Stop::Later(stopping())),
+            () = tokio::time::sleep(self.config.look_every) => {}
+        }
+        self.table.refresh().await.or_later()
+    }
+
+    /// Whether to go on.
+    fn check(&self) -> Done<()> {
+        if self.shutdown.is_requested() {
+            return Err(Stop::Later(stopping()));
+        }
+        let manifest = self.table.manifest();
+        match manifest.load(self.load.id) {
+            Some(load) if load.state == LoadState::Pinned => Ok(()),
+            _ => Err(Stop::Over),
+        }
+    }
+
+    /// From here on time counts for the next result.
+    fn mark(&self) {
+        *self.marked.lock() = self.ctx.clock.monotonic();
+    }
+
+    /// Seconds since the last result of this process: they add up to the time that it worked.
+    fn took(&self) -> f64 {
+        let now = self.ctx.clock.monotonic();
+        let since = std::mem::replace(&mut *self.marked.lock(), now);
+        now.saturating_sub(since).as_secs_f64()
+    }
+
+    async fn open_file(&self, pinned: &PinnedFile) -> Result<Opened> {
         source::open(self.table.store(), pinned, &self.config.decode).await
     }
 
@@ -286,28 +319,6 @@ impl Job<'_> {
     }
 }
 
-/// Rows in segments that no floor hides as a whole: what a replace is compared with. Without the floors every replace
-/// of the same size within one undo window would seem to shrink the table.
-fn rows_in_sight(manifest: &Manifest) -> u64 {
-    let floor = manifest.floors().iter().max_by_key(|floor| floor.rank());
-    let is_in_sight = |layer: Layer, max_version: i64| match layer {
-        Layer::Loaded(id) => {
-            let Some(load) = manifest.load(id).filter(|load| load.state == LoadState::Committed) else {
-                return false;
-            };
-            floor.is_none_or(|floor| {
-                floor.load == id
-                    || max_version > floor.version
-                    || (max_version == floor.version && load.commit > Some(floor.commit))
-            })
-        }
-        Layer::Streamed { .. } | Layer::Mixed { .. } => {
-            floor.is_none_or(|floor| max_version >= floor.version)
-        }
-    };
-    manifest
-        .segments()
-        .filter(|segment| is_in_sight(segment.layer(), segment.max_version()))
-        .map(|segment| segment.rows())
-        .fold(0, u64::saturating_add)
+fn stopping() -> Error {
+    Error::unavailable("the process is stopping")
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::files::{Column, many, pairs, parquet};
 use crate::harness::{Harness, merge, replace, with};
-use crate::{resume, samples};
+use crate::{gate, samples};
 
 /// The child of these tests is this very program: the test below, run alone, with its answer on descriptor 3, because
 /// the test framework writes to stdout.
@@ -75,7 +75,7 @@ async fn a_child_asks_for_a_file_that_lies_on_no_disk_of_this_machine() {
     for name in ["spark4-aligned128-sorted-tombstones.parquet", "pyarrow-default-unsorted-tombstones.parquet"]
     {
         let decode = Decode::Child { program: program.clone(), memory_bytes: 2 << 30, seconds: 60 };
-        let mut harness = resume::elsewhere().await;
+        let mut harness = gate::elsewhere().await;
         harness.start_loader(LoaderConfig { decode, sort_bytes: 100 << 10, ..LoaderConfig::default() });
         let info = harness.load_well(replace(), &[(name, &samples::sample(name))]).await;
         assert_eq!(info.progress.adopted_files, u64::from(name.contains("aligned128")));

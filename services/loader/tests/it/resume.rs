@@ -2,77 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use nacre_engine::LoadState;
 use nacre_loader::LoaderConfig;
 use nacre_runtime::Context;
 use nacre_segment::{SegmentRow, SegmentWriter, WriterSettings};
-use nacre_store::{
-    GetOptions, LocalStore, Object, ObjectMeta, ObjectPath, ObjectStore, ObjectTag, PutMode, PutOutcome,
-    Upload,
-};
-use nacre_types::{Result, TableSettings};
+use nacre_store::LocalStore;
+use nacre_types::TableSettings;
 use serde_json::json;
 
 use crate::files::{many, pairs};
-use crate::harness::{Harness, V, merge, replace};
+use crate::gate::gated;
+use crate::harness::{Harness, V, files_below, merge, replace};
 use crate::samples;
-
-/// A directory that stops answering puts of segments once some have been put.
-#[derive(Debug)]
-struct Gate {
-    inner: LocalStore,
-    /// Segments put so far.
-    puts: AtomicU32,
-    /// Puts of segments beyond this many hang until the gate is open.
-    limit: AtomicU32,
-    /// Whether a put hangs.
-    is_hanging: AtomicBool,
-    /// Whether files may be read past the store, as on a disk of this machine.
-    is_local: bool,
-}
-
-#[async_trait]
-impl ObjectStore for Gate {
-    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
-        if path.as_str().starts_with("tables/") && path.as_str().ends_with(".parquet") {
-            while self.puts.load(Ordering::SeqCst) >= self.limit.load(Ordering::SeqCst) {
-                self.is_hanging.store(true, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            self.puts.fetch_add(1, Ordering::SeqCst);
-        }
-        self.inner.put(path, body, mode).await
-    }
-    async fn get(&self, path: &ObjectPath, options: GetOptions) -> Result<Object> {
-        self.inner.get(path, options).await
-    }
-    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta> {
-        self.inner.head(path).await
-    }
-    async fn list(&self, prefix: &str, after: Option<&ObjectPath>, limit: usize) -> Result<Vec<ObjectMeta>> {
-        self.inner.list(prefix, after, limit).await
-    }
-    async fn delete(&self, path: &ObjectPath) -> Result<()> {
-        self.inner.delete(path).await
-    }
-    async fn copy(&self, from: &ObjectPath, to: &ObjectPath, if_tag: &ObjectTag) -> Result<PutOutcome> {
-        self.inner.copy(from, to, if_tag).await
-    }
-    async fn upload(&self, path: &ObjectPath) -> Result<Box<dyn Upload>> {
-        self.inner.upload(path).await
-    }
-    async fn date_micros(&self) -> Result<i64> {
-        self.inner.date_micros().await
-    }
-    fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
-        self.inner.local_path(path).filter(|_| self.is_local)
-    }
-}
 
 fn config() -> LoaderConfig {
     LoaderConfig {
@@ -81,29 +25,6 @@ fn config() -> LoaderConfig {
         look_every: Duration::from_millis(50),
         ..LoaderConfig::default()
     }
-}
-
-async fn gated(limit: u32) -> (Harness, Arc<Gate>) {
-    over_gate(limit, true).await
-}
-
-/// A process whose store is, as far as it can see, on no disk of its machine.
-pub(crate) async fn elsewhere() -> Harness {
-    over_gate(u32::MAX, false).await.0
-}
-
-async fn over_gate(limit: u32, is_local: bool) -> (Harness, Arc<Gate>) {
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let ctx = Context::for_tests(1);
-    let gate = Arc::new(Gate {
-        inner: LocalStore::open(folder.path(), &ctx).unwrap(),
-        puts: AtomicU32::new(0),
-        limit: AtomicU32::new(limit),
-        is_hanging: AtomicBool::new(false),
-        is_local,
-    });
-    let harness = Harness::over(gate.clone(), folder, ctx, TableSettings::default()).await;
-    (harness, gate)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,12 +44,10 @@ async fn a_loader_that_takes_over_redoes_no_run_and_no_merged_segment() {
         let load = harness.begin(replace()).await.id;
         harness.stage(load, "f", &file);
         harness.table.commit_load(load, None, None).await.unwrap();
-        while !gate.is_hanging.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gate.hangs().await;
         harness.kill_loader().await;
         assert_eq!(harness.scan().await.len(), 0, "nothing is seen of half a load");
-        gate.limit.store(u32::MAX, Ordering::SeqCst);
+        gate.open();
         harness.start_loader(config());
         let info = harness.end_of(load).await;
         assert_eq!(info.state, LoadState::Committed, "{:?}", info.errors);
@@ -149,11 +68,9 @@ async fn rows_of_small_files_that_were_in_memory_only_are_read_again() {
             harness.stage(load, name, bytes);
         }
         harness.table.commit_load(load, None, Some(2_400)).await.unwrap();
-        while !gate.is_hanging.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gate.hangs().await;
         harness.kill_loader().await;
-        gate.limit.store(u32::MAX, Ordering::SeqCst);
+        gate.open();
         harness.start_loader(config());
         let info = harness.end_of(load).await;
         assert_eq!((info.state, info.progress.rows), (LoadState::Committed, 2_400), "{:?}", info.errors);
@@ -170,11 +87,9 @@ async fn a_loader_that_is_asked_to_stop_loses_no_rows() {
         let load = harness.begin(merge()).await.id;
         harness.stage(load, "f", &file);
         harness.table.commit_load(load, None, None).await.unwrap();
-        while !gate.is_hanging.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gate.hangs().await;
         harness.ctx.tasks.shutdown();
-        gate.limit.store(u32::MAX, Ordering::SeqCst);
+        gate.open();
         let running = harness.ctx.tasks.join_all(Duration::from_secs(20)).await;
         assert_eq!(running, Vec::<&str>::new());
         let ctx = Context::for_tests(100 + u64::from(limit));
@@ -193,11 +108,9 @@ async fn a_load_that_is_cancelled_at_work_stops() {
     let load = harness.begin(merge()).await.id;
     harness.stage(load, "f", &many("k", 3_000, false));
     harness.table.commit_load(load, None, None).await.unwrap();
-    while !gate.is_hanging.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    gate.hangs().await;
     assert_eq!(harness.table.cancel_load(load).await.unwrap().state, LoadState::Cancelled);
-    gate.limit.store(u32::MAX, Ordering::SeqCst);
+    gate.open();
     // The next load is worked on, and the cancelled one no more.
     harness.load_well(merge(), &[("f", &pairs(&[("a", "1")]))]).await;
     assert_eq!(harness.texts().await.len(), 1);
@@ -206,22 +119,45 @@ async fn a_load_that_is_cancelled_at_work_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_that_is_gone_costs_only_the_work() {
-    let (mut harness, gate) = gated(4).await;
-    harness.start_loader(config());
-    let load = harness.begin(merge()).await.id;
-    harness.stage(load, "f", &many("k", 3_000, false));
-    harness.table.commit_load(load, None, None).await.unwrap();
-    while !gate.is_hanging.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+async fn results_that_are_gone_or_damaged_cost_only_the_work() {
+    for damage in ["gone", "empty", "another format", "cut"] {
+        let (mut harness, gate) = gated(4).await;
+        harness.start_loader(config());
+        let load = harness.begin(merge()).await.id;
+        harness.stage(load, "f", &many("k", 3_000, false));
+        harness.table.commit_load(load, None, None).await.unwrap();
+        gate.hangs().await;
+        harness.kill_loader().await;
+        let results = results_below(&harness);
+        assert!(results.len() >= 5, "a plan, a look and some steps: {results:?}");
+        // All of them, or one in the middle of what is done.
+        let one = results.iter().find(|path| path.display().to_string().contains("read-0-00000")).cloned();
+        let chosen = if damage == "cut" { Vec::from_iter(one) } else { results };
+        for path in chosen {
+            let mut bytes = std::fs::read(&path).unwrap();
+            // A file is never changed in place.
+            std::fs::remove_file(&path).unwrap();
+            match damage {
+                "gone" => continue,
+                "empty" => bytes.clear(),
+                "cut" => bytes.truncate(bytes.len() / 2),
+                _ => bytes[0] += 1,
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+        gate.open();
+        harness.start_loader(config());
+        let info = harness.end_of(load).await;
+        assert_eq!(info.state, LoadState::Committed, "{damage}: {:?}", info.errors);
+        assert_eq!(harness.texts().await.len(), 3_000);
+        assert_eq!(info.progress.rows, 3_000);
     }
-    harness.kill_loader().await;
-    let told = harness.table.told_load_status(load).await.unwrap().checkpoint.unwrap();
-    std::fs::remove_file(harness.folder.path().join(told)).unwrap();
-    gate.limit.store(u32::MAX, Ordering::SeqCst);
-    harness.start_loader(config());
-    assert_eq!(harness.end_of(load).await.state, LoadState::Committed);
-    assert_eq!(harness.texts().await.len(), 3_000);
+}
+
+/// The results of units that lie in the store.
+fn results_below(harness: &Harness) -> Vec<PathBuf> {
+    let all = files_below(&harness.folder.path().join("tables"));
+    all.into_iter().filter(|path| path.display().to_string().contains("/units/")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,11 +186,9 @@ async fn a_file_of_many_row_groups_is_read_on_where_its_runs_end() {
         let load = harness.begin(request.clone()).await.id;
         harness.stage(load, "f", &file);
         harness.table.commit_load(load, None, Some(6_000)).await.unwrap();
-        while !gate.is_hanging.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gate.hangs().await;
         harness.kill_loader().await;
-        gate.limit.store(u32::MAX, Ordering::SeqCst);
+        gate.open();
         harness.start_loader(config());
         let info = harness.end_of(load).await;
         assert_eq!((info.state, info.progress.rows), (LoadState::Committed, 6_000), "{:?}", info.errors);

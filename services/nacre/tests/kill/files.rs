@@ -31,3 +31,14 @@ pub(crate) fn swapped(rows: &[FileRow]) -> Vec<u8> {
     rows.sort();
     write(rows.into_iter())
 }
+
+/// The files below a folder, as text.
+pub(crate) fn below(folder: &std::path::Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { below(&path) } else { vec![path.display().to_string()] }
+        })
+        .collect()
+}

@@ -161,3 +161,9 @@ fn a_rewrite_that_is_killed_goes_on_where_it_was() {
     let rows = number("NACRE_REWRITE_ROWS", 200_000);
     runtime().block_on(rewrite::run(&place.path, &place.program, rows));
 }
+
+#[test]
+fn of_two_loaders_that_share_a_load_one_is_killed_and_the_other_ends_it() {
+    let place = Place::new("shared");
+    runtime().block_on(rewrite::run_shared(&place.path, &place.program, 200_000));
+}

@@ -134,6 +134,17 @@ impl Home {
 
     /// Starts a process. It has no address yet.
     pub(crate) fn spawn(&self, trap: &Trap) -> Process {
+        self.spawn_with(trap, &[])
+    }
+
+    /// Starts a process with more settings and waits until it answers.
+    pub(crate) async fn start_with(&self, trap: &Trap, more: &[&str]) -> Process {
+        let mut process = self.spawn_with(trap, more);
+        process.ready().await;
+        process
+    }
+
+    fn spawn_with(&self, trap: &Trap, more: &[&str]) -> Process {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let socket = self.folder.join(format!("points-{number}"));
         let listener = UnixListener::bind(&socket).unwrap();
@@ -145,7 +156,7 @@ impl Home {
                 command.env_remove(name);
             }
         }
-        command.current_dir(&self.folder).args(words).args(&self.words);
+        command.current_dir(&self.folder).args(words).args(&self.words).args(more);
         command.arg("--phase-socket").arg(&socket).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
         let child = command.spawn().unwrap();

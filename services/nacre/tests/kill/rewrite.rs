@@ -77,7 +77,7 @@ impl Work {
                     work.files.insert(line["file"].as_str().unwrap().to_owned(), number("rows"));
                 }
                 Some("more rows are merged") => work.merged += number("rows"),
-                Some("going on at a checkpoint") => {
+                Some("going on with what is done") => {
                     work.before = (number("rows_in_runs"), number("rows_in_segments"));
                 }
                 _ => {}
@@ -109,6 +109,13 @@ struct Rewrite {
 }
 
 pub(crate) async fn run(folder: &Path, program: &Path, rows: u64) {
+    let rewrite = prepare(folder, program, rows);
+    for percent in DEATHS {
+        rewrite.die_at(percent).await;
+    }
+}
+
+fn prepare(folder: &Path, program: &Path, rows: u64) -> Rewrite {
     let version = now_micros();
     let files: Vec<PathBuf> = (0..FILES).map(|n| folder.join(format!("{n}.parquet"))).collect();
     for (n, path) in (0..).zip(&files) {
@@ -118,10 +125,46 @@ pub(crate) async fn run(folder: &Path, program: &Path, rows: u64) {
     let memory = if rows >= LARGE { 192 << 20 } else { (rows * 5).max(1 << 20) };
     let words = format!("--log-format json --log-level info,nacre_loader=debug --load-memory {memory}");
     let home = Home::with(folder, program, &words);
-    let rewrite = Rewrite { home, files, rows: rows / FILES * FILES, version };
-    for percent in DEATHS {
-        rewrite.die_at(percent).await;
-    }
+    Rewrite { home, files, rows: rows / FILES * FILES, version }
+}
+
+/// Two loaders share a load, and one of them is killed when both are well under way.
+pub(crate) async fn run_shared(folder: &Path, program: &Path, rows: u64) {
+    let rewrite = prepare(folder, program, rows);
+    let (home, trap) = (&rewrite.home, Trap::default());
+    let front =
+        home.start_with(&trap, &["--role", "dispatcher,cache,writer,maintainer", "--name", "front"]).await;
+    let one = home.start_with(&trap, &["--role", "loader", "--name", "one"]).await;
+    let other = home.start_with(&trap, &["--role", "loader", "--name", "other"]).await;
+    let table = TableRef::new(NamespaceName::new("default").unwrap(), TableName::new("shared").unwrap());
+    let body = CreateTableBody { key: Some(KeySchema::Bytes), ..CreateTableBody::default() };
+    front.client().create_table(&table, &body).await.unwrap();
+    let (counts, loaders) = (trap.clone(), [one.number, other.number]);
+    let done = |trap: &Trap| loaders.map(|number| trap.count(number, "rewrite/done"));
+    let reached =
+        trap.arm_when("rewrite", move || loaders.iter().all(|n| counts.count(*n, "rewrite/done") >= 2));
+    let id = rewrite.begin(&front, &table).await;
+    let (number, point) =
+        tokio::time::timeout(LIMIT, reached).await.expect("both loaders take part").unwrap();
+    let (killed, survivor) = if number == one.number { (one, other) } else { (other, one) };
+    killed.kill().await;
+    let before = done(&trap);
+    let told = rewrite.end_of(&front, &table, &id).await;
+    assert_eq!(told.state, LoadStateBody::Committed, "{told:?}");
+    assert_eq!((told.progress.rows, told.progress.files_done), (rewrite.rows, FILES));
+    rewrite.check(&front, &table).await;
+    let after = done(&trap);
+    // Each result of reading has one run at most.
+    let results = crate::files::below(&home.folder.join("data/tables"));
+    let runs = results.iter().filter(|path| path.contains("/units/read-")).count() as u64;
+    let segments = front.client().table(&table).await.unwrap().segments;
+    crate::tell(&format!(
+        "two loaders had put {before:?} objects when one was killed at {point}, {after:?} in the end: at most {runs} runs \
+         and {segments} segments were needed"
+    ));
+    assert!(after.iter().sum::<u64>() <= runs + segments + 4, "more was done again than was in hand");
+    survivor.stop().await;
+    front.stop().await;
 }
 
 impl Rewrite {

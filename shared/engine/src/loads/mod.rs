@@ -12,11 +12,12 @@ mod pin;
 mod source;
 mod split;
 mod status;
+mod streamed;
 mod tidy;
 mod work;
 
 pub use begin::finish_load_file;
-pub use status::{LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name};
+pub use status::{LoadBoard, LoadReport, LoadStatus, PinnedFile, PinnedFiles, check_file_name};
 
 use std::sync::Arc;
 

@@ -1,8 +1,12 @@
 //! What a loader tells the world while it works: a record of the catalog per load, and the objects that a load leaves.
 //!
-//! The record `loads/<load id>` is written by the loader that holds the load's lease, every few seconds and at every
-//! change of phase. Nothing rests on it but what people see; the truth about a load is in the table log.
+//! The record `loads/<load id>`, a load's board, is replaced by every loader that works on the load: with each claim, and
+//! now and then besides. Nothing rests on it but what people see and who does what; what is done is said by the results of
+//! units, and the truth about a load is in the table log.
 
+use std::collections::BTreeMap;
+
+use nacre_catalog::RecordTag;
 use nacre_store::{ObjectMeta, ObjectPath};
 use nacre_types::{Error, LoadId, Result};
 use serde::{Deserialize, Serialize};
@@ -25,8 +29,16 @@ pub struct LoadStatus {
     pub preparing: bool,
     /// The counters.
     pub progress: LoadProgress,
-    /// The object that says what is done, for a loader that takes over.
-    pub checkpoint: Option<String>,
+    /// What each process that has ever worked on the load has in hand now, by process id: names that loaders give.
+    pub claims: BTreeMap<String, Vec<String>>,
+}
+
+/// A load's record, to be replaced if it is unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct LoadBoard {
+    /// What it says.
+    pub status: LoadStatus,
+    pub(super) tag: Option<RecordTag>,
 }
 
 /// A pinned file of a load.

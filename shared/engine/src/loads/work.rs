@@ -14,7 +14,7 @@ use nacre_types::{KeySchema, LoadId, Result, TableSettings};
 use super::find;
 use super::pin::{change_under_way, read_under_way};
 use super::split::splits;
-use super::status::{self, LoadReport, LoadStatus, PinnedFiles, status_record};
+use super::status::{self, LoadBoard, LoadReport, LoadStatus, PinnedFiles, status_record};
 use crate::node::Node;
 use crate::output::{Built, put_segment};
 use crate::{BeginLoad, Table};
@@ -77,32 +77,51 @@ impl Table {
         self.manifest().load(load).is_some_and(|load| load.state.is_under_way())
     }
 
-    /// Whether a load may say that keys of the table are `schema`: nothing else has yet, and the table holds no rows.
-    /// [`Table::finish_prepare`] declares it, so that a load that fails leaves nothing behind.
+    /// Whether a load may say that keys of the table are `schema`: nothing else has yet, and the table holds no rows, nor
+    /// does the log hold any of it. [`Table::finish_prepare`] declares it, so that a load that fails leaves nothing
+    /// behind.
     ///
     /// # Errors
     /// `Conflict` (`load-key`) where the table's keys are others.
-    pub fn check_key_declaration(&self, schema: &KeySchema) -> Result<()> {
+    pub async fn check_key_declaration(self: &Arc<Self>, schema: &KeySchema) -> Result<()> {
         let is_bytes = *schema == KeySchema::Bytes;
         match &self.settings().key {
             Some(held) if held == schema => Ok(()),
             // Keys so far were bytes.
-            None if is_bytes || (self.manifest().segment_count() == 0 && self.info().tail_rows == 0) => {
-                Ok(())
-            }
+            None if is_bytes => Ok(()),
+            None if self.manifest().segment_count() == 0 && !self.has_streamed_rows().await? => Ok(()),
             held => Err(other_key(held.clone().unwrap_or_default(), schema)),
         }
     }
 
-    /// Writes the loader's progress where every process sees it. A lost race or a lost answer is no matter.
+    /// A load's board. One that does not decode reads as empty: it is replaced.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn tell_load_status(&self, load: LoadId, told: &LoadStatus) -> Result<()> {
-        let name = status_record(load);
-        let tag = self.shared.catalog.record(&name).await?.map(|(_, tag)| tag);
-        match self.shared.catalog.put_record(&name, tag.as_ref(), status::encode(told)?).await? {
-            RecordPut::Stored(_) | RecordPut::Conflict | RecordPut::Unknown => Ok(()),
+    pub async fn load_board(&self, load: LoadId) -> Result<LoadBoard> {
+        Ok(match self.shared.catalog.record(&status_record(load)).await? {
+            Some((bytes, tag)) => {
+                let status = status::decode(&bytes, "progress of a load").unwrap_or_default();
+                LoadBoard { status, tag: Some(tag) }
+            }
+            None => LoadBoard::default(),
+        })
+    }
+
+    /// Replaces a load's board if it is still as `held`. `None` = it is not, or nobody knows.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_load_board(
+        &self,
+        load: LoadId,
+        held: &LoadBoard,
+        status: LoadStatus,
+    ) -> Result<Option<LoadBoard>> {
+        let bytes = status::encode(&status)?;
+        match self.shared.catalog.put_record(&status_record(load), held.tag.as_ref(), bytes).await? {
+            RecordPut::Stored(tag) => Ok(Some(LoadBoard { status, tag: Some(tag) })),
+            RecordPut::Conflict | RecordPut::Unknown => Ok(None),
         }
     }
 
@@ -156,7 +175,7 @@ impl Table {
         declares: Option<KeySchema>,
     ) -> Result<()> {
         if let Some(schema) = &declares {
-            self.check_key_declaration(schema)?;
+            self.check_key_declaration(schema).await?;
         }
         self.shared.ctx.phases.reach("commit/prepare").await;
         let report_path = Some(self.put_report(load, report).await?);
@@ -229,22 +248,32 @@ impl Table {
         change_under_way(&self.shared, self.id(), id, false).await
     }
 
-    /// Gives the load up and says why.
+    /// Gives the load up and says why, if it still is as it was when that was found: `from` = pinned for what is wrong
+    /// with its files, prepared for one that may not be shown.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn fail_load(self: &Arc<Self>, load: &Load, reason: &str, report: &LoadReport) -> Result<()> {
+    pub async fn fail_load(
+        self: &Arc<Self>,
+        load: &Load,
+        from: Stored,
+        reason: &str,
+        report: &LoadReport,
+    ) -> Result<()> {
         let report_path = Some(self.put_report(load, report).await?);
         let (id, reason) = (load.id, reason.to_owned());
         self.commit(Box::new(move |manifest| {
             let held = find(manifest, id)?;
-            Ok(if held.state.is_under_way() {
+            Ok(if held.state == from {
                 vec![Change::FailLoad { load: id, reason: reason.clone(), report_path: report_path.clone() }]
             } else {
                 Vec::new()
             })
         }))
         .await?;
+        if self.is_load_under_way(id) {
+            return Ok(());
+        }
         self.shared.metrics.loads_failed.inc();
         change_under_way(&self.shared, self.id(), id, false).await
     }

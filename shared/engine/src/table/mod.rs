@@ -137,7 +137,7 @@ impl Table {
     ///
     /// # Errors
     /// `Unavailable`; `Corrupt` where a committed edit is refused.
-    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<()> {
+    pub async fn refresh(self: &Arc<Self>) -> Result<()> {
         let began = self.shared.ctx.clock.monotonic();
         let mut cursor = self.cursor.lock().await;
         self.read_edits(&mut cursor).await?;

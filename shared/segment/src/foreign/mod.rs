@@ -35,5 +35,5 @@ pub use caps::Caps;
 pub use columns::{LoadColumns, declare_key};
 pub use prove::{Adopted, ProveOptions, Verdict, prove, prove_with};
 pub use read_at::ReadAt;
-pub use reader::{ForeignReader, ReadRequest};
+pub use reader::{ForeignReader, ReadRequest, row_cuts};
 pub use shape::{ColumnShape, FileShape, inspect};

@@ -29,6 +29,34 @@ pub struct ReadRequest {
     pub folder_columns: Vec<(String, String)>,
     /// So many rows need not be given: row groups that lie among them as a whole are not read.
     pub skip_rows: u64,
+    /// Row groups that begin at this row or behind it are not read. `None` = the file is read to its end.
+    pub until_row: Option<u64>,
+}
+
+/// Where the reading of a file can be cut, so that several readers share it: rows at which row groups begin, in order,
+/// such that each part has at least `part_bytes` in the file, the last one excepted.
+///
+/// # Errors
+/// `Invalid` (`not-parquet`, `parquet-too-large`), `Corrupt`.
+pub fn row_cuts(file: &dyn ReadAt, caps: &Caps, part_bytes: u64) -> Result<Vec<u64>> {
+    let footer = read_footer(file, caps)?;
+    let groups = footer.meta.row_groups().iter();
+    Ok(cuts(groups.map(|group| (group.num_rows(), group.compressed_size())), part_bytes))
+}
+
+/// `groups`: rows and bytes of each, as the file claims them.
+fn cuts(groups: impl Iterator<Item = (i64, i64)>, part_bytes: u64) -> Vec<u64> {
+    let mut cuts = Vec::new();
+    let (mut row, mut bytes) = (0_u64, 0_u64);
+    for (rows, group_bytes) in groups {
+        if bytes >= part_bytes.max(1) && rows > 0 {
+            cuts.push(row);
+            bytes = 0;
+        }
+        row = row.saturating_add(rows.max(0) as u64);
+        bytes = bytes.saturating_add(group_bytes.max(0) as u64);
+    }
+    cuts
 }
 
 /// Gives the rows of a Parquet file by any writer.
@@ -45,6 +73,7 @@ pub struct ForeignReader {
     group_left: u64,
     /// Rows of the file that were read.
     row: u64,
+    until_row: u64,
     problems_described: usize,
 }
 
@@ -81,7 +110,18 @@ impl ForeignReader {
             }
             (group, row) = (group + 1, next);
         }
-        Ok(Self { file, footer, caps, plan, group, open: false, group_left: 0, row, problems_described: 0 })
+        Ok(Self {
+            file,
+            footer,
+            caps,
+            plan,
+            group,
+            open: false,
+            group_left: 0,
+            row,
+            until_row: request.until_row.unwrap_or(u64::MAX),
+            problems_described: 0,
+        })
     }
 
     /// Rows of the file, as its footer says; what is read is checked against it.
@@ -104,6 +144,9 @@ impl ForeignReader {
             if self.open {
                 self.group += 1;
                 self.open = false;
+            }
+            if self.row >= self.until_row {
+                return Ok(None);
             }
             let Some(group) = self.footer.meta.row_groups().get(self.group) else { return Ok(None) };
             self.group_left = group.num_rows().max(0) as u64;
@@ -425,5 +468,25 @@ fn check_values(
             ),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_cut_where_row_groups_begin_and_no_part_but_the_last_is_small() {
+        let of = |groups: &[(i64, i64)], part| cuts(groups.iter().copied(), part);
+        assert_eq!(of(&[(5, 10); 6], 20), [10, 20]);
+        assert_eq!(of(&[(5, 10); 7], 20), [10, 20, 30]);
+        assert_eq!(of(&[(5, 100), (5, 1), (5, 1)], 50), [5]);
+        // Nothing is cut off that has no rows, and nonsense does no harm.
+        assert_eq!(of(&[(5, 100), (0, 0), (0, 100)], 50), [] as [u64; 0]);
+        assert_eq!(
+            of(&[(-1, -5), (i64::MAX, i64::MAX), (i64::MAX, 1), (i64::MAX, 1)], 0),
+            [i64::MAX as u64, u64::MAX - 1]
+        );
+        assert_eq!(of(&[], 1), [] as [u64; 0]);
     }
 }

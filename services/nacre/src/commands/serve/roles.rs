@@ -215,7 +215,9 @@ fn loader_config(settings: &Settings) -> LoaderConfig {
     let usual = LoaderConfig::default();
     // A merge holds three segments: one that is built, one that waits, one that is put.
     let segment_bytes = usual.segment_bytes.min(settings.load_memory.0 / 3).max(1);
-    LoaderConfig { decode, sort_bytes, segment_bytes, ..usual }
+    // Short runs are as many of a small unit as long ones are of a large one.
+    let unit_bytes = usual.unit_bytes.min(settings.load_memory.0 / 3).max(1);
+    LoaderConfig { decode, sort_bytes, segment_bytes, unit_bytes, ..usual }
 }
 
 fn cache(settings: &Settings) -> CacheConfig {

@@ -1,7 +1,7 @@
 //! Column mapping, typed keys and packed values, on files made here.
 
 use bytes::Bytes;
-use nacre_segment::foreign::{Caps, ForeignReader, LoadColumns, Problem, ReadRequest, declare_key};
+use nacre_segment::foreign::{Caps, ForeignReader, LoadColumns, Problem, ReadRequest, declare_key, row_cuts};
 use nacre_segment::{SegmentRow, SegmentWriter, WriterSettings};
 use nacre_types::tuple::{self, Part};
 use nacre_types::{KeyPart, KeyPartType, KeySchema};
@@ -417,5 +417,25 @@ fn row_groups_among_rows_to_skip_are_not_read() {
             }
         }
         assert_eq!(count, 95 - first, "{skip_rows} skipped");
+    }
+    // Cut into parts, each row is in exactly one.
+    for part_bytes in [0, 1, 200, 100_000] {
+        let cuts = row_cuts(&file, &Caps::default(), part_bytes).unwrap();
+        assert!(cuts.iter().all(|cut| cut % 20 == 0 && *cut > 0 && *cut < 95), "{cuts:?}");
+        assert_eq!(cuts.len(), if part_bytes < 2 { 4 } else { cuts.len().min(3) });
+        let mut next = 0;
+        for (part, skip_rows) in [0].iter().chain(&cuts).copied().enumerate() {
+            let request =
+                ReadRequest { skip_rows, until_row: cuts.get(part).copied(), ..ReadRequest::default() };
+            let mut reader =
+                ForeignReader::open_with(Arc::new(file.clone()), &request, &Caps::default()).unwrap();
+            while let Some(batch) = reader.next_batch().unwrap() {
+                for row in batch.rows() {
+                    assert_eq!(row.file_row, next);
+                    next += 1;
+                }
+            }
+        }
+        assert_eq!(next, 95);
     }
 }

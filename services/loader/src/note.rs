@@ -1,69 +1,9 @@
-//! What of a load is done, so that a loader that takes over goes on there.
-//!
-//! A checkpoint is an immutable JSON object under the load's job; the load's status record names the newest. A pointer
-//! that is lost or lags costs work that is done again, never a wrong load: every object that a checkpoint names is
-//! complete before the checkpoint is written. For the same reason it needs no version of its own: what does not decode
-//! is left alone.
-
-use std::collections::BTreeMap;
+//! A segment as the results of units name it.
 
 use bytes::Bytes;
-use nacre_engine::{LoadFile, LoadProgress};
 use nacre_manifest::{IndexSpan, Layer, Location, Segment};
 use nacre_types::{Error, JobId, LoadId, Result, SegmentId};
 use serde::{Deserialize, Serialize};
-
-/// What is done.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Checkpoint {
-    /// Files that were looked at, by name.
-    pub(crate) files: BTreeMap<String, FileDone>,
-    /// Sorted runs of rewritten files.
-    pub(crate) runs: Vec<SegmentNote>,
-    /// Rows of a file whose runs are all there, while it is being read.
-    pub(crate) rows_read: BTreeMap<String, u64>,
-    /// How many of those a floor hides.
-    pub(crate) hidden_in_runs: BTreeMap<String, u64>,
-    /// The load's rewritten segments so far. None reaches over a cut.
-    pub(crate) merged: Vec<SegmentNote>,
-    /// The keys, as hex, at which the merge is cut into ranges; a cut is the last key of its range.
-    pub(crate) cuts: Vec<String>,
-    /// Whether all runs are merged.
-    pub(crate) merge_done: bool,
-    /// The counters.
-    pub(crate) progress: LoadProgress,
-    /// Files whose last rows are in a buffer and in no run yet, with the number of those that are in runs.
-    #[serde(skip)]
-    pub(crate) pending: BTreeMap<String, u64>,
-}
-
-impl Checkpoint {
-    /// What outlives this process: pending files are still to be read from where their runs end.
-    pub(crate) fn without_pending(&self) -> Self {
-        let mut lasting = self.clone();
-        for (name, in_runs) in std::mem::take(&mut lasting.pending) {
-            if let Some(file) = lasting.files.get_mut(&name) {
-                file.read = false;
-            }
-            lasting.rows_read.insert(name, in_runs);
-        }
-        lasting
-    }
-}
-
-/// What became of a file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct FileDone {
-    /// What the load's report will say.
-    pub(crate) report: LoadFile,
-    /// The segment that it is, if it can be adopted.
-    pub(crate) adopted: Option<SegmentNote>,
-    /// Whether its rows are all in runs.
-    pub(crate) read: bool,
-    /// Rows that a floor hides.
-    pub(crate) hidden: u64,
-}
 
 /// A segment, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +29,25 @@ struct AdoptedNote {
 }
 
 impl SegmentNote {
+    /// Its first and last key.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn keys(&self) -> Result<(Bytes, Bytes)> {
+        Ok((unhex(&self.min_key)?, unhex(&self.max_key)?))
+    }
+
+    /// Its last key, as it is written.
+    pub(crate) fn last_key(&self) -> &str {
+        &self.max_key
+    }
+
+    /// Whether it can be what it says.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.keys().is_ok_and(|(first, last)| first <= last && !first.is_empty())
+            && SegmentId::parse(&self.id).is_ok()
+    }
+
     pub(crate) fn of(segment: &Segment) -> Self {
         let adopted = match &segment.location {
             Location::Adopted { path, tag, version_id, index_path } => Some(AdoptedNote {
@@ -165,7 +124,7 @@ pub(crate) fn unhex(text: &str) -> Result<Bytes> {
             _ => None,
         })
         .collect();
-    bytes.map(Bytes::from).ok_or_else(|| Error::corrupt("a checkpoint holds a key that is no hex"))
+    bytes.map(Bytes::from).ok_or_else(|| Error::corrupt("a result of a load holds a key that is no hex"))
 }
 
 #[cfg(test)]
@@ -173,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_survive_a_checkpoint() {
+    fn segments_survive_a_note() {
         let segment = Segment {
             id: SegmentId(7),
             location: Location::Job(JobId(3)),
@@ -193,30 +152,6 @@ mod tests {
         let json = serde_json::to_string(&SegmentNote::of(&segment)).unwrap();
         let note: SegmentNote = serde_json::from_str(&json).unwrap();
         assert_eq!(note.to_segment(LoadId(9), JobId(3)).unwrap(), segment);
-    }
-
-    #[test]
-    fn files_whose_rows_are_in_memory_only_are_not_done() {
-        let file = FileDone {
-            report: LoadFile {
-                file: "a".into(),
-                rows: 9,
-                bytes: 1,
-                outcome: "rewritten".into(),
-                reason: None,
-                hint: None,
-            },
-            adopted: None,
-            read: true,
-            hidden: 0,
-        };
-        let mut done = Checkpoint::default();
-        done.files.insert("a".into(), file.clone());
-        done.files.insert("b".into(), file);
-        done.pending.insert("b".into(), 4);
-        let lasting = done.without_pending();
-        assert!(lasting.files["a"].read && !lasting.files["b"].read);
-        assert_eq!(lasting.rows_read, BTreeMap::from([("b".to_owned(), 4)]));
     }
 
     #[test]
