@@ -11,7 +11,8 @@ use nacre_api::{
 };
 use nacre_engine::{
     BeginLoad, ExplainedRow, Explanation, Found, Guards, LoadColumnNames, LoadFile, LoadInfo, LoadMode,
-    LoadSource, LoadState, LoadVersion, NamespaceSettings, OnDuplicate, RowPlace, TableInfo, TableSummary,
+    LoadSource, LoadState, LoadVersion, NamespaceSettings, OnDuplicate, RowPlace, SourceInfo, TableInfo,
+    TableSummary,
 };
 use nacre_types::{Error, KeySchema, NamespaceName, Result, Seq, VersionKind, limits, tuple};
 
@@ -204,7 +205,36 @@ pub(crate) fn table(ns: &str, name: &str, info: TableInfo, now_micros: i64) -> T
         tail_bytes: info.tail_bytes,
         loads: info.loads,
         data_age_seconds: age.map(|micros| (micros / 1_000) as f64 / 1_000.0),
+        source: None,
     }
+}
+
+/// A source as a description shows it.
+pub(crate) fn source(info: &SourceInfo) -> serde_json::Value {
+    let mut shown = serde_json::to_value(&info.declaration).unwrap_or_default();
+    let partitions: Vec<_> = info
+        .partitions
+        .iter()
+        .enumerate()
+        .map(|(at, (covered, state))| {
+            let state = state.clone().unwrap_or_default();
+            let samples: Vec<_> = state
+                .samples
+                .iter()
+                .map(|(offset, why)| serde_json::json!({"offset": offset, "why": why}))
+                .collect();
+            serde_json::json!({
+                "partition": at, "applied_offset": covered.0, "end_offset": state.end, "lag_rows": state.lag_rows,
+                "lag_seconds": state.lag_seconds, "faults": state.faults, "fault_samples": samples,
+                "stopped": state.stopped,
+            })
+        })
+        .collect();
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("partitions".to_owned(), partitions.into());
+        members.insert("backfill_load".to_owned(), info.backfill_load.map(|load| load.to_string()).into());
+    }
+    shown
 }
 
 /// A key that is no hot path's; a shard's start may be the leading parts of one.

@@ -42,6 +42,10 @@ pub(crate) struct KafkaSettings {
     #[arg(long, value_name = "FILE", env = "NACRE_KAFKA_KEY_FILE", requires = "kafka_certificate_file")]
     pub(crate) kafka_key_file: Option<String>,
 
+    /// Brokers besides the log's that tables may name topics of as their sources: the user and the certificates above are shown to these
+    #[arg(long, value_name = "HOST:PORT,..", env = "NACRE_SOURCE_BROKERS", value_delimiter = ',')]
+    pub(crate) source_brokers: Vec<String>,
+
     /// The zone this process is in, as brokers' racks are named: readers prefer a replica there
     #[arg(long, value_name = "ZONE", env = "NACRE_KAFKA_ZONE")]
     pub(crate) kafka_zone: Option<String>,

@@ -7,6 +7,8 @@ mod commands;
 mod kafka;
 mod output;
 mod settings;
+#[cfg(feature = "kafka")]
+mod sources;
 mod storage;
 mod telemetry;
 mod units;

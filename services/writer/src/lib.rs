@@ -4,6 +4,10 @@
 //! Several writers may run on one store: flush edits fence each other by the offset that they begin at, so a second one
 //! costs work, never a row.
 
+mod sources;
+
+pub use sources::sources;
+
 use std::sync::Arc;
 use std::time::Duration;
 

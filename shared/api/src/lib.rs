@@ -51,6 +51,7 @@ pub use row::{
 pub use table::{
     CreateTableBody, NamespaceBody, NamespaceDescription, NamespaceSummary, NamespacesBody, ShardBody,
     TableDescription, TableSettingsBody, TableSettingsPatch, TableSummaryBody, TablesBody, merge_patch,
+    merged, take_source,
 };
 pub use token::{CreateTokenBody, CreatedTokenBody, TokenBody, TokenPatch, TokenVerbBody, TokensBody};
 pub use value::{Projection, ValueEncoding, ValueShape};

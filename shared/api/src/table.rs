@@ -222,6 +222,10 @@ pub struct CreateTableBody {
     /// First keys of the shards but the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split_at: Vec<JsonKey>,
+    /// A Kafka topic of someone else that the rows come from: `kafka`, `format`, `mapping`, `start`, `on_error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub source: Option<Value>,
 }
 
 impl CreateTableBody {
@@ -265,6 +269,44 @@ pub struct TableSettingsPatch {
     consistency: Option<Consistency>,
     undo_window_seconds: Option<u64>,
     value_content_type: Option<String>,
+    /// Merged with the source that is declared; null removes it.
+    #[schema(value_type = Option<Object>)]
+    source: Option<Value>,
+}
+
+/// Takes the part of a merge patch away that is about the source: `None` = it has none, `Some(None)` = null.
+///
+/// # Errors
+/// `Invalid` (`settings-invalid`, `json-invalid`) for anything but a JSON object.
+pub fn take_source(patch: &[u8]) -> Result<(Option<Option<Value>>, Option<Vec<u8>>)> {
+    let Value::Object(mut patch) = crate::from_json::<Value>(patch)? else {
+        return Err(invalid("a merge patch is a JSON object"));
+    };
+    let source = patch.remove("source").map(|value| Some(value).filter(|value| !value.is_null()));
+    // A patch of nothing else leaves the settings alone.
+    let rest = if source.is_some() && patch.is_empty() { None } else { Some(patch) };
+    let rest = rest.map(|rest| Value::Object(rest).to_string().into_bytes());
+    Ok((source, rest))
+}
+
+/// `held` after a merge patch of any depth (RFC 7396).
+#[must_use]
+pub fn merged(held: Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let Value::Object(mut members) =
+        (if held.is_object() { held } else { Value::Object(Default::default()) })
+    else {
+        return Value::Null;
+    };
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            let held = members.remove(name).unwrap_or(Value::Null);
+            members.insert(name.clone(), merged(held, value));
+        }
+    }
+    Value::Object(members)
 }
 
 /// The settings after a merge patch (RFC 7396): members replace, `null` brings the default back; `consistency` is the
@@ -394,6 +436,10 @@ pub struct TableDescription {
     /// Now less the newest version; absent for an empty table and where versions are numbers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub data_age_seconds: Option<f64>,
+    /// Its source, where it has one: the declaration, `backfill_load`, and per partition of the topic how far it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<Object>)]
+    pub source: Option<Value>,
 }
 
 #[cfg(test)]

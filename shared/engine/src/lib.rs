@@ -18,6 +18,7 @@ mod presence;
 pub mod rows;
 mod segment_rows;
 mod shared;
+mod source;
 mod table;
 mod tail;
 mod token;
@@ -42,6 +43,10 @@ pub use options::{
 pub use output::{Built, SegmentSink};
 pub use presence::{Duty, PresenceConfig};
 pub use segment_rows::SegmentRows;
+pub use source::{
+    Arrived, Followed, Messages, PartitionState, SourceConfig, SourceInfo, SourcePart, TopicEnds, TopicInfo,
+    Topics,
+};
 pub use table::Table;
 pub use tail::flushed_through_record;
 pub use token::SessionToken;

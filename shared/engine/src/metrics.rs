@@ -100,6 +100,7 @@ impl Node {
         self.shared.metrics.text(out);
         self.partitions_text(out);
         self.tables_text(out);
+        self.sources_text(out);
         cache_text(out, &self.shared.cache.stats());
         if let Some(counts) = self.shared.store.request_counts() {
             store_text(out, &counts);
@@ -180,6 +181,45 @@ impl Node {
                 (label("partition", partition), now.saturating_sub(*at).as_millis() as f64 / 1e3)
             }),
         );
+    }
+
+    /// Of the sources that this process consumes.
+    fn sources_text(&self, out: &mut String) {
+        let all = self.shared.sources.all();
+        let labels = |part: &crate::SourcePart| {
+            format!("{{table=\"{}\",partition=\"{}\"}}", part.table, part.partition)
+        };
+        gauges(
+            out,
+            "nacre_source_lag_rows",
+            "Messages of a source's partition that are not applied yet.",
+            all.iter().filter_map(|(part, state)| Some((labels(part), state.lag_rows?))),
+        );
+        gauges(
+            out,
+            "nacre_source_lag_seconds",
+            "Age of the oldest message that was read and is not applied, by Kafka's time of it.",
+            all.iter().filter_map(|(part, state)| Some((labels(part), state.lag_seconds?))),
+        );
+        gauges(
+            out,
+            "nacre_source_stopped",
+            "1 where a source's partition stopped; GET of the table says why.",
+            all.iter().map(|(part, state)| (labels(part), u64::from(state.stopped.is_some()))),
+        );
+        head(out, "nacre_source_rows_total", "counter", "Rows of a source that this process applied.");
+        for (part, state) in &all {
+            sample(out, "nacre_source_rows_total", &labels(part), state.rows);
+        }
+        head(
+            out,
+            "nacre_source_faults_total",
+            "counter",
+            "Messages of a source that could not be understood.",
+        );
+        for (part, state) in &all {
+            sample(out, "nacre_source_faults_total", &labels(part), state.faults);
+        }
     }
 
     fn tables_text(&self, out: &mut String) {

@@ -155,7 +155,7 @@ impl Names {
         Ok(())
     }
 
-    async fn replace<T: Serialize + DeserializeOwned>(
+    pub(crate) async fn replace<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
         what: &str,

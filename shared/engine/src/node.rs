@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::presence::{Duty, Presence, PresenceConfig};
 use crate::shared::Shared;
+use crate::source::{Board, SourceConfig};
 use crate::tail::held::Tails;
 use crate::{Created, NamespaceSettings, Table, TableSummary};
 
@@ -40,6 +41,8 @@ pub struct NodeConfig {
     pub tail_bytes_max: u64,
     /// When and how tails become segments.
     pub flush: FlushConfig,
+    /// When rows of sources become visible.
+    pub source: SourceConfig,
     /// How processes watch each other.
     pub presence: PresenceConfig,
     /// How long a dropped name stays taken where other processes may still use it.
@@ -71,6 +74,7 @@ impl Default for NodeConfig {
             incarnation: LogIncarnation(0),
             tail_bytes_max: 1 << 30,
             flush: FlushConfig::default(),
+            source: SourceConfig::default(),
             presence: PresenceConfig::local(),
             dropped_name_life: Duration::from_secs(600),
             poll_every: Duration::from_secs(1),
@@ -86,7 +90,7 @@ impl Default for NodeConfig {
 /// What one process knows of a store.
 pub struct Node {
     pub(crate) shared: Arc<Shared>,
-    names: Names,
+    pub(crate) names: Names,
     tables: RwLock<HashMap<TableId, Arc<Table>>>,
     /// Opening a table takes a while; one task does it, the others wait.
     opening: tokio::sync::Mutex<()>,
@@ -131,6 +135,8 @@ impl Node {
             tails,
             backlog,
             warmer: OnceLock::new(),
+            topics: OnceLock::new(),
+            sources: Board::default(),
         });
         ctx.phases.reach("start/joined").await;
         let names = Names::new(catalog, ctx.clone());

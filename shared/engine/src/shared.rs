@@ -14,6 +14,7 @@ use crate::backlog::Backlog;
 use crate::metrics::Metrics;
 use crate::node::NodeConfig;
 use crate::presence::Presence;
+use crate::source::{Board, Topics};
 use crate::tail::held::Tails;
 use crate::warm::Warmer;
 
@@ -33,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) backlog: Backlog,
     /// How loads are warmed; here, where nobody said so.
     pub(crate) warmer: OnceLock<Warmer>,
+    /// How topics of someone else are read.
+    pub(crate) topics: OnceLock<Arc<dyn Topics>>,
+    pub(crate) sources: Board,
 }
 
 impl std::fmt::Debug for Shared {

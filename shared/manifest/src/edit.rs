@@ -1,6 +1,6 @@
 //! Edits: what one atomic append to a table log says.
 
-use crate::{LoadGoal, LoadMode, Segment, Shard};
+use crate::{DeclareSource, LoadGoal, LoadMode, Segment, Shard};
 use bytes::Bytes;
 use nacre_types::{Generation, JobId, LoadId, Offset, PartitionId, SegmentId, ShardId, TableSettings};
 
@@ -44,7 +44,7 @@ pub enum JobKind {
     Erasure,
 }
 
-/// Rows of the log that are now in segments.
+/// Rows of the log, or of a source's topic, that are now in segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flush {
     /// The partition.
@@ -249,4 +249,13 @@ pub enum Change {
         /// Larger than the manifest's.
         epoch: u64,
     },
+    /// See [`DeclareSource`].
+    DeclareSource(DeclareSource),
+    /// The source's topic got more partitions.
+    GrowSource {
+        /// Where each of them begins.
+        starts: Vec<Offset>,
+    },
+    /// The table has no source any more; what came of it stays.
+    RemoveSource,
 }

@@ -27,6 +27,14 @@ fn check_shards(manifest: &Manifest) -> Result<(), String> {
             return Err(format!("shards {} and {} are out of order", left.id, right.id));
         }
     }
+    if let Some(source) = manifest.source() {
+        let slots = manifest.source_covered.len();
+        let known =
+            |at: &nacre_types::PartitionId| crate::source::slot_of(*at).is_some_and(|slot| slot < slots);
+        if let Some(lost) = source.partitions.iter().find(|partition| !known(partition)) {
+            return Err(format!("partition {lost} of the source has no offset"));
+        }
+    }
     for shard in manifest.shards.iter() {
         if shard.id >= manifest.next_shard {
             return Err(format!("shard {} is not below the next id {}", shard.id, manifest.next_shard));

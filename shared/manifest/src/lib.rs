@@ -7,7 +7,7 @@
 //! are checked in `apply/`, against the fresh state, at the moment of the conditional append.
 //!
 //! ```text
-//! edit.rs, segment.rs, load.rs, shard.rs   what an edit says and what the state holds
+//! edit.rs, segment.rs, load.rs, shard.rs, source.rs   what an edit says and what the state holds
 //! manifest.rs, described.rs                the state and what can be asked of it
 //! apply/*                                  one file per family of changes: validation, then the new state
 //! segments/*                               a million segments: packed blocks in a persistent interval tree
@@ -28,6 +28,7 @@ mod refused;
 mod segment;
 mod segments;
 mod shard;
+mod source;
 
 pub use edit::{
     Change, Compact, DropGuard, Edit, Flush, JobKind, OpenLoad, PrepareLoad, SetSettings, SplitShard,
@@ -42,3 +43,4 @@ pub use segment::{
 pub use segments::SegmentRef;
 pub(crate) use segments::Segments;
 pub use shard::Shard;
+pub use source::{DeclareSource, Source, is_source_partition, source_generation};

@@ -3,7 +3,7 @@
 use crate::segments::Upto;
 use crate::{
     EditionFilter, Floor, JobKind, Load, LoadMode, LoadState, Segment, SegmentRef, Segments, SetSettings,
-    Shard, Totals,
+    Shard, Source, Totals, source,
 };
 use nacre_types::{
     JobId, KeyRange, LoadId, Offset, PartitionId, Result, SegmentId, Seq, ShardId, TableId, TableSettings,
@@ -55,6 +55,9 @@ pub struct Manifest {
     pub(crate) shards: Arc<Vec<Shard>>,
     pub(crate) next_shard: ShardId,
     pub(crate) covered: Arc<BTreeMap<PartitionId, Offset>>,
+    pub(crate) source: Option<Arc<Source>>,
+    /// By slot; those of sources that are gone stay, for their segments do.
+    pub(crate) source_covered: Arc<Vec<Offset>>,
     pub(crate) lateness_from: Arc<BTreeMap<PartitionId, Offset>>,
     pub(crate) expired_below: i64,
     pub(crate) late_below: i64,
@@ -86,6 +89,8 @@ impl Manifest {
             shards: Arc::default(),
             next_shard: ShardId(0),
             covered: Arc::default(),
+            source: None,
+            source_covered: Arc::default(),
             lateness_from: Arc::default(),
             expired_below: i64::MIN,
             late_below: i64::MIN,
@@ -155,13 +160,31 @@ impl Manifest {
     pub fn next_shard_id(&self) -> ShardId {
         self.next_shard
     }
-    /// The partitions of the table, ascending, with the offset below which every row is in a segment.
+    /// The partitions of the log that the table has rows in, ascending, with the offset below which every row is in a segment.
     pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, Offset)> + '_ {
         self.covered.iter().map(|(partition, offset)| (*partition, *offset))
     }
-    /// The offset of a partition below which every row of the table is in a segment; 0 for one that it does not have.
+    /// The offset of a partition below which every row of the table is in a segment, also of a source's; 0 for one that it
+    /// does not have.
     pub fn covered(&self, partition: PartitionId) -> Offset {
+        if let Some(slot) = source::slot_of(partition) {
+            return self.source_covered.get(slot).copied().unwrap_or_default();
+        }
         self.covered.get(&partition).copied().unwrap_or_default()
+    }
+    pub(crate) fn set_covered(&mut self, partition: PartitionId, to: Offset) {
+        match source::slot_of(partition) {
+            Some(slot) => {
+                if let Some(covered) = Arc::make_mut(&mut self.source_covered).get_mut(slot) {
+                    *covered = to;
+                }
+            }
+            None => drop(Arc::make_mut(&mut self.covered).insert(partition, to)),
+        }
+    }
+    /// The topic that the table's rows come from.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_deref()
     }
     /// The loads, in the order in which they were opened.
     pub fn loads(&self) -> impl DoubleEndedIterator<Item = &Load> + '_ {

@@ -100,6 +100,10 @@ pub enum RefusedReason {
     FloorNeeded(LoadId),
     /// The shard is not there, or the key does not lie inside it, or the id is not the next.
     ShardChanged,
+    /// The table has no source, or another one.
+    NoSource,
+    /// The table's sources had as many partitions as can be told apart.
+    SourceFull,
 }
 
 impl RefusedReason {
@@ -135,6 +139,8 @@ impl RefusedReason {
             Self::SettingsInvalid => "settings-invalid",
             Self::FloorNeeded(_) => "floor-needed",
             Self::ShardChanged => "shard-changed",
+            Self::NoSource => "source-changed",
+            Self::SourceFull => "source-partitions-used",
         }
     }
 }

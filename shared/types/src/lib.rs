@@ -9,6 +9,7 @@ mod key;
 pub mod limits;
 mod name;
 pub mod object;
+pub mod packed;
 mod rank;
 mod row;
 mod settings;

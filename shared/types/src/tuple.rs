@@ -16,7 +16,7 @@
 
 mod text;
 
-pub use text::{part_from_json, part_from_text, part_to_json, parts_from_json, parts_to_json};
+pub use text::{encode_base64, part_from_json, part_from_text, part_to_json, parts_from_json, parts_to_json};
 
 use crate::{Error, Key, KeyPart, KeyPartType, KeyRange, Result};
 use bytes::Bytes;

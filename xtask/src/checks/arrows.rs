@@ -10,7 +10,7 @@ use serde_json::Value;
 const LEVELS: &[(u8, &[&str])] = &[
     (0, &["nacre-types"]),
     (1, &["nacre-runtime"]),
-    (2, &["nacre-segment", "nacre-manifest", "nacre-model", "nacre-placement", "nacre-tls"]),
+    (2, &["nacre-segment", "nacre-source", "nacre-manifest", "nacre-model", "nacre-placement", "nacre-tls"]),
     (3, &["nacre-store", "nacre-cache"]),
     (4, &["nacre-catalog", "nacre-log"]),
     (5, &["nacre-engine", "nacre-api", "nacre-access"]),

@@ -1,8 +1,10 @@
 //! Tables.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsPatch, TablesBody};
-use nacre_engine::Created;
+use nacre_engine::{Created, Table};
 use nacre_types::{NamespaceName, Result, TableName, TableSettings};
 
 use crate::answer::Answer;
@@ -28,8 +30,15 @@ pub(crate) async fn list(call: &mut Call<'_>, ns: &str) -> Result<Answer> {
     responses((status = 200, body = TableDescription, description = "Settings and state."), (status = 404, body = Problem, content_type = "application/problem+json", description = "table-not-found or namespace-not-found")))]
 pub(crate) async fn describe(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
-    let info = call.table_now(ns, table).await?.info();
-    Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
+    let found = call.table_now(ns, table).await?;
+    Ok(Answer::json(StatusCode::OK, &described(call, ns, table, &found).await?))
+}
+
+/// A table with its source.
+async fn described(call: &Call<'_>, ns: &str, name: &str, table: &Arc<Table>) -> Result<TableDescription> {
+    let source = call.app.node.source_info(table).await?;
+    let source = source.as_ref().map(convert::source);
+    Ok(TableDescription { source, ..convert::table(ns, name, table.info(), call.now_micros) })
 }
 
 /// Creates a table.
@@ -41,10 +50,17 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     let body: CreateTableBody = nacre_api::from_json(&call.json_body().await?)?;
     let settings = body.settings(call.app.node.namespace(&namespace).await?.consistency)?;
     let split_at = convert::split_points(&body.split_at, &settings.key_schema())?;
+    // Before there is a table: one without the source that was asked for is of no use.
+    if let Some(source) = &body.source {
+        call.app.node.check_source(source, &settings).await?;
+    }
     let created = call.app.node.create_table(&namespace, &name, settings, split_at).await?;
     let status = if matches!(created, Created::New(_)) { StatusCode::CREATED } else { StatusCode::OK };
-    let info = created.into_inner().info();
-    Ok(Answer::json(status, &convert::table(ns, table, info, call.now_micros)))
+    let made = created.into_inner();
+    if let Some(source) = &body.source {
+        call.app.node.declare_source(&made, Some(source)).await?;
+    }
+    Ok(Answer::json(status, &described(call, ns, table, &made).await?))
 }
 
 /// Changes settings by a merge patch (RFC 7396): members replace, `null` brings the default back.
@@ -53,12 +69,27 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
 pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result<Answer> {
     call.finish_query()?;
     let (namespace, name) = (NamespaceName::new(ns)?, TableName::new(table)?);
-    let patch = call.json_body().await?;
+    let (source, patch) = nacre_api::take_source(&call.json_body().await?)?;
     // Applied to whatever the settings are when the edit is made, so that two patches at once both count.
     let consistency = call.app.node.namespace(&namespace).await?.consistency;
-    let change = move |settings: &TableSettings| nacre_api::merge_patch(settings, &patch, consistency);
-    let info = call.app.node.update_table(&namespace, &name, change).await?.info();
-    Ok(Answer::json(StatusCode::OK, &convert::table(ns, table, info, call.now_micros)))
+    let found = match patch {
+        Some(patch) => {
+            let change =
+                move |settings: &TableSettings| nacre_api::merge_patch(settings, &patch, consistency);
+            call.app.node.update_table(&namespace, &name, change).await?
+        }
+        None => call.app.node.table(&namespace, &name).await?,
+    };
+    match source {
+        None => {}
+        Some(None) => call.app.node.declare_source(&found, None).await?,
+        Some(Some(patch)) => {
+            let held = call.app.node.source_info(&found).await?;
+            let held = held.and_then(|held| serde_json::to_value(held.declaration).ok()).unwrap_or_default();
+            call.app.node.declare_source(&found, Some(&nacre_api::merged(held, &patch))).await?;
+        }
+    }
+    Ok(Answer::json(StatusCode::OK, &described(call, ns, table, &found).await?))
 }
 
 /// Drops a table. The name is free again once every dispatcher knows; until then creating it answers 409 with Retry-After.

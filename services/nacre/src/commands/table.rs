@@ -61,6 +61,9 @@ pub(crate) struct Create {
     /// The content type that values are answered with
     #[arg(long, value_name = "TYPE")]
     value_content_type: Option<String>,
+    /// A file with the source to declare: a Kafka topic of someone else, its format and mapping, as JSON
+    #[arg(long, value_name = "FILE")]
+    source: Option<std::path::PathBuf>,
     /// The first key of one more shard, again and again; typed keys as the JSON array of their parts
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     split_at: Vec<String>,
@@ -88,6 +91,9 @@ pub(crate) struct Update {
     /// The content type that values are answered with
     #[arg(long, value_name = "TYPE|none")]
     value_content_type: Option<String>,
+    /// A file with the source to declare, or what of it changes, as JSON; none = remove it
+    #[arg(long, value_name = "FILE|none")]
+    source: Option<std::path::PathBuf>,
 }
 
 /// `bytes`, or `name:type,name:type`.
@@ -159,8 +165,18 @@ impl Create {
             undo_window_seconds: self.undo_window.map(|span| span.0),
             value_content_type: self.value_content_type.clone(),
             split_at: split_at?,
+            source: self.source.as_deref().map(read_source).transpose()?,
         })
     }
+}
+
+/// A declaration in a file.
+fn read_source(path: &std::path::Path) -> Result<Value> {
+    let wrong = |why: String| {
+        Error::invalid(format!("--source {}: {why}", path.display())).with_code("source-invalid")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(format!("no JSON: {error}")))
 }
 
 /// A key in JSON: of typed keys an array of parts, a text alone being the only part.
@@ -193,6 +209,15 @@ impl Update {
             "value_content_type",
             content_type.map(|text| if text == "none" { Value::Null } else { json!(text) }),
         );
+        match self.source.as_deref() {
+            None => {}
+            Some(path) if path == std::path::Path::new("none") => {
+                members.insert("source".to_owned(), Value::Null);
+            }
+            Some(path) => {
+                members.insert("source".to_owned(), read_source(path)?);
+            }
+        }
         if members.is_empty() {
             return Err(Error::invalid("say what to change, as in --ttl 30d").with_code("nothing-to-change"));
         }
@@ -219,7 +244,7 @@ fn describe(described: &TableDescription) -> String {
         .iter()
         .map(|shard| shard.start.as_ref().map_or("(start)".to_owned(), show_key))
         .collect();
-    pairs(&[
+    let mut shown = vec![
         ("table", format!("{}/{}", described.namespace, described.name)),
         ("id", described.table_id.clone()),
         ("key", key),
@@ -248,7 +273,33 @@ fn describe(described: &TableDescription) -> String {
         ("edition", described.edition.0.to_string()),
         ("manifest", described.manifest.0.to_string()),
         ("shards at", shards.join(" ")),
-    ])
+    ];
+    if let Some(source) = &described.source {
+        shown.extend(describe_source(source));
+    }
+    pairs(&shown)
+}
+
+/// What a source says of itself, a line for its topic and one for each partition.
+fn describe_source(source: &Value) -> Vec<(&'static str, String)> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines = vec![
+        ("source", format!("{} of topic {}", text(&source["format"]), text(&source["kafka"]["topic"]))),
+        ("backfill load", text(&source["backfill_load"])),
+    ];
+    for part in source["partitions"].as_array().into_iter().flatten() {
+        let mut line = format!(
+            "{}: applied below {}, {} behind",
+            part["partition"],
+            part["applied_offset"],
+            part["lag_rows"].as_u64().map_or("-".to_owned(), units::count)
+        );
+        if let Some(why) = part["stopped"].as_str() {
+            line = format!("{line}; STOPPED: {why}");
+        }
+        lines.push(("partition", line));
+    }
+    lines
 }
 
 /// The largest unit that says a span exactly.

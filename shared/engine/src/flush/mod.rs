@@ -18,7 +18,7 @@
 mod plan;
 mod run;
 
-pub(crate) use run::{DROP_MARGIN_MICROS, sealed_floors};
+pub(crate) use run::{DROP_MARGIN_MICROS, sealed_floors, write_segments};
 
 use std::sync::Arc;
 use std::time::Duration;

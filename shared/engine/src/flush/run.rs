@@ -9,7 +9,7 @@ use nacre_segment::WriterSettings;
 use nacre_types::{Error, Generation, Offset, PartitionId, Place, Result};
 
 use crate::Table;
-use crate::output::{Built, SegmentSink, put_segment, write_kept};
+use crate::output::{Built, Dropped, SegmentSink, put_segment, write_kept};
 use crate::outside::{Outside, Own};
 use crate::rows::keep::{KeepContext, Keeper};
 use crate::rows::merge::{Merge, RowSource, RowView};
@@ -43,29 +43,10 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
     let oldest = memtables.iter().filter_map(|memtable| memtable.oldest_version()).min();
     let own = Own { flushed: Some((partition, covered_place(to))), ..Own::default() };
     let outside = Outside::look(table, now, oldest.unwrap_or(i64::MAX), own).await;
-    let target = shared.config.flush.segment_bytes;
-    let job_manifest = manifest.clone();
-    let written = shared.ctx.clone().tasks.spawn_blocking("flush-write", move || {
-        let sealed_floors = sealed_floors(&job_manifest);
-        let settings = job_manifest.settings();
-        let keeper = Keeper::new(KeepContext {
-            sealed_floors: &sealed_floors,
-            expiry: Expiry::of(settings, job_manifest.expired_below()),
-            max_versions: settings.max_versions,
-            now,
-            late_below: outside.as_ref().map(Outside::limit),
-        });
-        let sources = memtables.into_iter().map(|memtable| MemTableSource::new(memtable, covered)).collect();
-        let mut built = Vec::new();
-        let mut emit = |segment: Built| {
-            built.push(segment);
-            Ok(())
-        };
-        let sink = SegmentSink::new(&*shared.ctx.ids, WriterSettings::default(), target, &mut emit);
-        let dropped = write_kept(Merge::new(sources), keeper, sink, outside)?;
-        Ok::<_, Error>((built, dropped))
-    });
-    let (built, dropped) = written.await??;
+    let sources = move || {
+        memtables.into_iter().map(|memtable| MemTableSource::new(memtable, covered)).collect::<Vec<_>>()
+    };
+    let (built, dropped) = write_segments(table, manifest.clone(), sources, now, outside).await?;
     let span = StreamedSpan { partition, generation: Generation(0), from, to };
     let mut segments = Vec::with_capacity(built.len());
     for built in built {
@@ -99,6 +80,38 @@ pub(super) async fn flush_table(table: &Arc<Table>, partition: PartitionId, to: 
         .await?;
     table.shared.ctx.phases.reach("flush/committed").await;
     Ok(rows)
+}
+
+/// Writes rows that are sorted as segments, without what may be dropped. `sources` is called where work may block.
+pub(crate) async fn write_segments<S: RowSource + 'static>(
+    table: &Arc<Table>,
+    manifest: Arc<nacre_manifest::Manifest>,
+    sources: impl FnOnce() -> Vec<S> + Send + 'static,
+    now: i64,
+    outside: Option<Outside>,
+) -> Result<(Vec<Built>, Dropped)> {
+    let shared = table.shared.clone();
+    let target = shared.config.flush.segment_bytes;
+    let written = shared.ctx.clone().tasks.spawn_blocking("flush-write", move || {
+        let sealed_floors = sealed_floors(&manifest);
+        let settings = manifest.settings();
+        let keeper = Keeper::new(KeepContext {
+            sealed_floors: &sealed_floors,
+            expiry: Expiry::of(settings, manifest.expired_below()),
+            max_versions: settings.max_versions,
+            now,
+            late_below: outside.as_ref().map(Outside::limit),
+        });
+        let mut built = Vec::new();
+        let mut emit = |segment: Built| {
+            built.push(segment);
+            Ok(())
+        };
+        let sink = SegmentSink::new(&*shared.ctx.ids, WriterSettings::default(), target, &mut emit);
+        let dropped = write_kept(Merge::new(sources()), keeper, sink, outside)?;
+        Ok::<_, Error>((built, dropped))
+    });
+    written.await?
 }
 
 /// The floors under which rows may be dropped.

@@ -53,6 +53,13 @@ impl Table {
     /// row.
     pub async fn write(&self, rows: Vec<WriteRow>, options: &WriteOptions) -> Result<Written> {
         self.check_not_dropped()?;
+        if self.view.load().manifest.source().is_some() {
+            return Err(Error::conflict(
+                "the table's rows come from its source, and rows written beside it would be lost among them; write to the \
+                 topic, load, or remove the source (PATCH {\"source\": null})",
+            )
+            .with_code("table-has-source"));
+        }
         if rows.len() > limits::BATCH_WRITE_ROWS {
             return Err(Error::invalid(format!(
                 "the batch has {} rows; the limit batch_write_rows is {}",

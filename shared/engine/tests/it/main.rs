@@ -5,6 +5,7 @@ mod edits_gone;
 mod harness;
 mod lateness;
 mod power;
+mod sources;
 mod splits;
 mod tables;
 mod warm;

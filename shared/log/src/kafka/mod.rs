@@ -76,6 +76,7 @@ mod partition;
 mod produce;
 mod read;
 mod search;
+pub mod source;
 mod stamp;
 mod tail;
 mod tools;

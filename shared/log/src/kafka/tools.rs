@@ -154,6 +154,14 @@ impl Tools {
         Ok(self.ask("log topic", question).await?.id)
     }
 
+    /// The topic's id and how many partitions it has: what a reader of a topic of someone else may ask.
+    pub(super) async fn id_and_partitions(&self) -> Result<(TopicId, u32)> {
+        let question =
+            |clients: &Clients, topic: &str, limit| topic_id::describe(clients.admin.inner(), topic, limit);
+        let described = self.ask("log topic", question).await?;
+        Ok((described.id, described.partitions))
+    }
+
     /// Where a partition begins and ends, as its leader says now.
     pub(super) async fn marks(&self, partition: PartitionId) -> Result<Marks> {
         self.ask("log ends", move |clients, topic, limit| {

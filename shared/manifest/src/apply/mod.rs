@@ -14,6 +14,7 @@ mod flush;
 mod jobs;
 mod layers;
 mod load;
+mod source;
 mod table;
 
 use crate::{Change, Edit, EditionFilter, Load, Manifest, Refused, RefusedReason};
@@ -83,6 +84,9 @@ impl Draft {
             Change::DropTable => self.drop_table(),
             Change::UndropTable => self.undrop_table(),
             Change::RaiseEpoch { epoch } => self.raise_epoch(*epoch),
+            Change::DeclareSource(change) => self.declare_source(change),
+            Change::GrowSource { starts } => self.grow_source(starts),
+            Change::RemoveSource => self.remove_source(),
         }
     }
 

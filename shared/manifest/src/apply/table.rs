@@ -50,6 +50,11 @@ impl Draft {
         if new.version_kind != old.version_kind {
             return refuse("version_kind cannot be changed");
         }
+        if new.max_lateness_seconds.is_some() && self.next.source.is_some() {
+            return refuse(
+                "max_lateness_seconds and a source exclude each other: nobody refuses a topic's late rows",
+            );
+        }
         let key_kept = new.key == old.key || (old.key.is_none() && new.key == Some(KeySchema::Bytes));
         let key_declared = old.key.is_none() && self.next.segment_count() == 0;
         if !key_kept && !key_declared {

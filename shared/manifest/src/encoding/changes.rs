@@ -1,12 +1,13 @@
 //! The bytes of each kind of change. The ordinals are for ever.
 
 use super::parts::{
-    read_drops, read_goal, read_job_kind, read_mode, read_offsets, read_segments, read_shards, write_drops,
-    write_goal, write_job_kind, write_mode, write_offsets, write_segments, write_shards,
+    read_drops, read_goal, read_job_kind, read_mode, read_offsets, read_segments, read_shards, read_starts,
+    write_drops, write_goal, write_job_kind, write_mode, write_offsets, write_segments, write_shards,
+    write_starts,
 };
 use super::settings::{read_settings, write_settings};
 use super::wire::{In, Out};
-use crate::{Change, Compact, Flush, OpenLoad, PrepareLoad, SetSettings, SplitShard};
+use crate::{Change, Compact, DeclareSource, Flush, OpenLoad, PrepareLoad, SetSettings, SplitShard};
 use nacre_types::{Generation, JobId, LoadId, Offset, PartitionId, SegmentId, ShardId};
 
 const CREATE_TABLE: u64 = 1;
@@ -30,6 +31,9 @@ const SPLIT_SHARD: u64 = 18;
 const DROP_TABLE: u64 = 19;
 const UNDROP_TABLE: u64 = 20;
 const RAISE_EPOCH: u64 = 21;
+const DECLARE_SOURCE: u64 = 31;
+const GROW_SOURCE: u64 = 32;
+const REMOVE_SOURCE: u64 = 33;
 // Reserved, not written by this program: 22 take a snapshot, 23 release a snapshot, 24 pin for a clone, 25 unpin,
 // 26 merge shards, 27 assign partitions to a table without rows, 28 close a range for a move, 29 open it with a new
 // generation, 30 purge a dropped table.
@@ -58,6 +62,9 @@ pub(super) fn ordinal(change: &Change) -> u64 {
         Change::DropTable => DROP_TABLE,
         Change::UndropTable => UNDROP_TABLE,
         Change::RaiseEpoch { .. } => RAISE_EPOCH,
+        Change::DeclareSource(_) => DECLARE_SOURCE,
+        Change::GrowSource { .. } => GROW_SOURCE,
+        Change::RemoveSource => REMOVE_SOURCE,
     }
 }
 
@@ -140,6 +147,13 @@ pub(super) fn write(out: &mut Out, change: &Change) {
         }
         Change::DropTable | Change::UndropTable => {}
         Change::RaiseEpoch { epoch } => out.varint(*epoch),
+        Change::DeclareSource(declare) => {
+            out.bytes(&declare.declaration);
+            out.u128(declare.topic);
+            out.option(declare.starts.as_deref(), write_starts);
+        }
+        Change::GrowSource { starts } => write_starts(out, starts),
+        Change::RemoveSource => {}
     }
 }
 
@@ -208,6 +222,13 @@ pub(super) fn read(ordinal: u64, input: &mut In<'_>) -> Option<Change> {
         DROP_TABLE => Change::DropTable,
         UNDROP_TABLE => Change::UndropTable,
         RAISE_EPOCH => Change::RaiseEpoch { epoch: input.varint() },
+        DECLARE_SOURCE => Change::DeclareSource(DeclareSource {
+            declaration: input.shared(),
+            topic: input.u128(),
+            starts: input.option(read_starts),
+        }),
+        GROW_SOURCE => Change::GrowSource { starts: read_starts(input) },
+        REMOVE_SOURCE => Change::RemoveSource,
         _ => return None,
     })
 }

@@ -19,6 +19,8 @@ use nacre_types::Error;
 
 /// The version of both formats that this program writes.
 const VERSION: u8 = 1;
+/// The version of a snapshot of a table that has, or had, a source: programs that know no sources stop there.
+const WITH_SOURCE: u8 = 2;
 
 /// What was met that a newer program wrote; the detail says what.
 fn newer(what: impl std::fmt::Display) -> Error {

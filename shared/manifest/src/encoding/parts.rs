@@ -104,3 +104,14 @@ pub(super) fn write_offsets<'a>(
 pub(super) fn read_offsets(input: &mut In<'_>) -> Vec<(PartitionId, Offset)> {
     input.list(2, |input| (PartitionId(input.number()), Offset(input.varint())))
 }
+
+pub(super) fn write_starts(out: &mut Out, starts: &[Offset]) {
+    out.len(starts.len());
+    for start in starts {
+        out.varint(start.0);
+    }
+}
+
+pub(super) fn read_starts(input: &mut In<'_>) -> Vec<Offset> {
+    input.list(1, |input| Offset(input.varint()))
+}

@@ -5,27 +5,30 @@
 //! they lie.
 //!
 //! ```text
-//! snapshot = version  head  shards  offsets offsets  loads  floors  jobs  block*  crc
+//! snapshot = version  head  shards  offsets offsets  loads  floors  jobs  block*  source  crc
+//!
+//! version 1 has no source; version 2 is written for a table that has, or had, one
 //! ```
 
 use super::parts::{
-    read_block, read_goal, read_job_kind, read_mode, read_offsets, read_shards, read_state, write_goal,
-    write_job_kind, write_mode, write_offsets, write_shards, write_state,
+    read_block, read_goal, read_job_kind, read_mode, read_offsets, read_shards, read_starts, read_state,
+    write_goal, write_job_kind, write_mode, write_offsets, write_shards, write_starts, write_state,
 };
 use super::settings::{read_settings, write_settings};
 use super::wire::{In, Out};
-use super::{VERSION, newer};
+use super::{VERSION, WITH_SOURCE, newer};
 use crate::segments::block::{self, BLOCK_SEGMENTS};
-use crate::{Dropped, EditionFilter, Floor, Job, Load, Manifest, Segments, Totals};
+use crate::{Dropped, EditionFilter, Floor, Job, Load, Manifest, Segments, Source, Totals};
 use bytes::Bytes;
-use nacre_types::{Error, JobId, LoadId, Result, Seq, ShardId, TableId};
+use nacre_types::{Error, JobId, LoadId, PartitionId, Result, Seq, ShardId, TableId};
 use std::sync::Arc;
 
 impl Manifest {
     /// The bytes of a snapshot: a function of the state alone.
     pub fn encode(&self) -> Bytes {
         let mut out = Out(Vec::with_capacity(1024 + 100 * self.segment_count() as usize));
-        out.u8(VERSION);
+        let with_source = !self.source_covered.is_empty();
+        out.u8(if with_source { WITH_SOURCE } else { VERSION });
         write_head(&mut out, self);
         write_shards(&mut out, &self.shards);
         write_offsets(&mut out, self.covered.iter());
@@ -46,6 +49,10 @@ impl Manifest {
             out.zigzag(job.opened_at_micros);
         }
         write_blocks(&mut out, &self.segments);
+        if with_source {
+            out.option(self.source(), write_source);
+            write_starts(&mut out, &self.source_covered);
+        }
         out.sealed()
     }
 
@@ -60,11 +67,12 @@ impl Manifest {
                 .with_code("manifest-corrupt")
         };
         let mut input = In::unsealed(bytes).ok_or_else(|| corrupt("the checksum does not match"))?;
-        match input.u8() {
-            VERSION => {}
+        let with_source = match input.u8() {
+            VERSION => false,
+            WITH_SOURCE => true,
             0 => return Err(corrupt("format version 0 was never written")),
             version => return Err(newer(format_args!("format version {version} of a manifest snapshot"))),
-        }
+        };
         let mut manifest = read_head(&mut input);
         manifest.shards = Arc::new(read_shards(&mut input));
         manifest.covered = Arc::new(read_offsets(&mut input).into_iter().collect());
@@ -78,6 +86,10 @@ impl Manifest {
             opened_at_micros: input.zigzag(),
         }));
         let blocks = input.list(1, read_block);
+        if with_source {
+            manifest.source = input.option(read_source).map(Arc::new);
+            manifest.source_covered = Arc::new(read_starts(&mut input));
+        }
         if !input.is_done() {
             return Err(corrupt("it does not parse"));
         }
@@ -214,6 +226,25 @@ fn read_floor(input: &mut In<'_>) -> Floor {
         load: LoadId(input.u128()),
         sealed: input.bool(),
         lowest_version: input.option(In::zigzag),
+    }
+}
+
+fn write_source(out: &mut Out, source: &Source) {
+    out.varint(source.declared.0);
+    out.bytes(&source.declaration);
+    out.u128(source.topic);
+    out.len(source.partitions.len());
+    for partition in &source.partitions {
+        out.varint(partition.0.into());
+    }
+}
+
+fn read_source(input: &mut In<'_>) -> Source {
+    Source {
+        declared: Seq(input.varint()),
+        declaration: input.shared(),
+        topic: input.u128(),
+        partitions: input.list(1, |input| PartitionId(input.number())),
     }
 }
 

@@ -133,6 +133,12 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
                 Change::PrepareLoad(PrepareLoad { load, job, segments, rows_hidden, report_path })
             }
         ),
+        (vec(any::<u8>(), 0..9), any::<u128>(), option::of(vec(any::<u64>().prop_map(Offset), 0..4)))
+            .prop_map(|(declaration, topic, starts)| {
+                Change::DeclareSource(DeclareSource { declaration: declaration.into(), topic, starts })
+            }),
+        vec(any::<u64>().prop_map(Offset), 0..4).prop_map(|starts| Change::GrowSource { starts }),
+        Just(Change::RemoveSource),
         (load.clone(), any::<bool>()).prop_map(|(load, insist)| Change::CommitLoad { load, insist }),
         (load.clone(), text, option::of(text)).prop_map(|(load, reason, report_path)| Change::FailLoad {
             load,
@@ -271,7 +277,7 @@ fn a_flipped_bit_is_corruption() {
 fn what_a_newer_program_wrote_says_so() {
     let version = |bytes: Bytes| {
         let mut bytes = bytes.to_vec();
-        bytes[0] = 2;
+        bytes[0] = 3;
         resealed(bytes)
     };
     assert_eq!(Edit::decode(&version(sample_edit().encode())).unwrap_err().code(), "newer-format");
@@ -419,6 +425,35 @@ fn edits_of_version_1_stay_readable() {
     let golden = golden("edit-v1.bin", &edit.encode());
     assert_eq!(Edit::decode(&golden).unwrap(), edit);
     assert_eq!(edit.encode(), golden);
+}
+
+#[test]
+fn edits_about_sources_stay_readable() {
+    let changes = vec![
+        crate::sources::declare(0x70, Some(&[5, 1 << 40])),
+        crate::sources::declare(0x70, None),
+        Change::GrowSource { starts: vec![Offset(7)] },
+        crate::sources::applied(0, 5, 9, 1),
+        Change::RemoveSource,
+    ];
+    let edit = Edit { changes, at_micros: NOW };
+    let golden = golden("edit-v1-source.bin", &edit.encode());
+    assert_eq!(Edit::decode(&golden).unwrap(), edit);
+    assert_eq!(edit.encode(), golden);
+}
+
+#[test]
+fn snapshots_of_version_2_stay_readable() {
+    let mut table = Table::new();
+    table.apply(crate::sources::declare(0x70, Some(&[5, 0])));
+    table.apply(crate::sources::applied(0, 5, 9, 1));
+    table.apply(crate::sources::declare(0x71, Some(&[3])));
+    let golden = golden("snapshot-v2.bin", &table.manifest.encode());
+    let decoded = Manifest::decode(&golden).unwrap();
+    decoded.check().unwrap();
+    assert_eq!(decoded, table.manifest);
+    assert_eq!(golden[0], 2, "a program that knows no sources stops there");
+    assert_eq!(Table::new().manifest.encode()[0], 1, "and reads every other table");
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod lookups;
 mod memory;
 mod naive;
 mod sequences;
+mod sources;
 mod support;
 mod tables;

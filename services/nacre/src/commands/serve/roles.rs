@@ -72,6 +72,8 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let node =
         Node::open(&ctx, storage.store, storage.catalog, storage.log, cache(settings), node_config).await?;
 
+    #[cfg(feature = "kafka")]
+    node.set_topics(crate::sources::KafkaTopics::new(&settings.storage, &ctx));
     ctx.phases.reach("start/node").await;
     // Before anybody is told that it runs: who then stops it must find somebody who listens.
     let signals = Signals::new()?;
@@ -174,8 +176,10 @@ impl Running {
                 let (fleet, own) = (fleet.clone(), node.process());
                 Arc::new(move |partition| fleet.members().is_writer_of(own, partition)) as Assigned
             });
-            let work = nacre_writer::run(config.clone(), node.clone(), assigned, ctx.clone(), stop());
+            let work = nacre_writer::run(config.clone(), node.clone(), assigned.clone(), ctx.clone(), stop());
             role("writer", ctx.tasks.spawn("writer", work));
+            let work = nacre_writer::sources(config.clone(), node.clone(), assigned, ctx.clone(), stop());
+            role("sources", ctx.tasks.spawn("sources", work));
         }
         if settings.role.play(Role::Maintainer) {
             let every_table = fleet.is_some();
