@@ -20,3 +20,5 @@ mod rows;
 #[cfg(feature = "s3")]
 mod s3;
 mod serve;
+#[cfg(feature = "kafka")]
+mod sources;

@@ -62,26 +62,29 @@ impl Memory {
     }
 }
 
+#[derive(Debug)]
+struct Shared(Arc<Memory>);
+
 struct Reader(Arc<Memory>, usize, u64);
 
 #[async_trait]
-impl Topics for Arc<Memory> {
+impl Topics for Shared {
     async fn topic(&self, kafka: &KafkaSpec) -> Result<TopicInfo> {
         if kafka.topic != "t" {
             return Err(Error::not_found("no such topic").with_code("source-topic-missing"));
         }
-        let state = self.0.lock();
+        let state = self.0.0.lock();
         Ok(TopicInfo { id: state.id, partitions: state.partitions.len() as u32 })
     }
 
     async fn ends(&self, _: &KafkaSpec, partition: u32) -> Result<TopicEnds> {
-        let state = self.0.lock();
+        let state = self.0.0.lock();
         let (start, messages) = &state.partitions[partition as usize];
         Ok(TopicEnds { start: *start, end: *start + messages.len() as u64 })
     }
 
     async fn read(&self, _: &KafkaSpec, partition: u32, from: u64) -> Result<Box<dyn Messages>> {
-        Ok(Box::new(Reader(self.clone(), partition as usize, from)))
+        Ok(Box::new(Reader(self.0.clone(), partition as usize, from)))
     }
 }
 
@@ -129,7 +132,7 @@ fn quick() -> NodeConfig {
 async fn world(topic: &Arc<Memory>) -> Harness {
     let ctx = Context::for_tests(1);
     let harness = Harness::with(Arc::new(MemoryStore::new(&ctx)), 1, quick()).await;
-    harness.node.set_topics(Arc::new(topic.clone()));
+    harness.node.set_topics(Arc::new(Shared(topic.clone())));
     harness
 }
 
