@@ -129,13 +129,18 @@ fn may_begin(node: &Node, consumer: Option<&Consumer>, part: SourcePart, now: Du
 fn rests(node: &Node, part: SourcePart, result: &Result<Followed>, now: Duration) -> Consumer {
     let wait = match result {
         Ok(_) => Duration::ZERO,
-        // It says so itself.
-        Err(error) if error.code() == "source-stopped" => node.source_config().retry_every,
         Err(error) => {
-            if error.kind() != ErrorKind::Conflict {
+            // One that stopped has said so.
+            let is_stop = error.code() == "source-stopped";
+            if error.kind() != ErrorKind::Conflict && !is_stop {
                 tracing::warn!(table = %part.table, partition = part.partition, %error, "a source is not read; it is tried again");
             }
-            AGAIN
+            // A build or a setting does not change by itself.
+            if is_stop || error.kind() == ErrorKind::Invalid {
+                node.source_config().retry_every
+            } else {
+                AGAIN
+            }
         }
     };
     Consumer::Waits { until: now + wait, declared: declared(node, part) }

@@ -107,7 +107,12 @@ fn feeds() -> [Feed; 2] {
     ]
 }
 
-fn someone(address: &str, topic: &str, runtime: &tokio::runtime::Runtime, settings: &[(&str, &str)]) -> Someone {
+fn someone(
+    address: &str,
+    topic: &str,
+    runtime: &tokio::runtime::Runtime,
+    settings: &[(&str, &str)],
+) -> Someone {
     let url = KafkaUrl::parse(&format!("kafka://{address}/{topic}")).unwrap();
     let config = KafkaConfig { replicas: 1, ..KafkaConfig::new(&url) };
     runtime.block_on(Someone::with_topic(&config, PARTITIONS as i32, settings)).unwrap()
@@ -143,7 +148,8 @@ fn every_message_is_applied_once_however_often_the_program_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let feeds = feeds();
-    let topics: Vec<Someone> = feeds.iter().map(|feed| someone(&address, &feed.topic, &runtime, &[])).collect();
+    let topics: Vec<Someone> =
+        feeds.iter().map(|feed| someone(&address, &feed.topic, &runtime, &[])).collect();
     let start = || Server::start(folder.path(), &["--source-brokers", &address]);
     let mut server = start();
     for feed in &feeds {
@@ -190,7 +196,10 @@ fn every_message_is_applied_once_however_often_the_program_is_killed() {
     for feed in &feeds {
         wait("everything was applied", || applied(&source_of(&http, feed.table)) == COUNT);
         let source = source_of(&http, feed.table);
-        assert!(source["partitions"].as_array().unwrap().iter().all(|part| part["stopped"].is_null()), "{source}");
+        assert!(
+            source["partitions"].as_array().unwrap().iter().all(|part| part["stopped"].is_null()),
+            "{source}"
+        );
         check(&http, feed, &events);
     }
     assert_eq!(server.stop(), 0);
@@ -220,8 +229,11 @@ fn check(http: &Http, feed: &Feed, events: &[Event]) {
             rows.iter().filter(|row| row["visible"] == true).map(|row| number(&row["version"])).collect();
         visible.sort_unstable();
         let deleted = events.iter().filter(|event| event.value.is_none()).map(|event| event.version).max();
-        let expected: Vec<i64> =
-            events.iter().filter(|event| Some(event.version) > deleted).map(|event| (feed.version_of)(event)).collect();
+        let expected: Vec<i64> = events
+            .iter()
+            .filter(|event| Some(event.version) > deleted)
+            .map(|event| (feed.version_of)(event))
+            .collect();
         assert_eq!(visible, expected, "k{key}");
     }
 }
@@ -241,7 +253,10 @@ fn a_topic_that_is_not_what_was_declared_stops_its_source() {
     };
     source["kafka"]["brokers"] = json!("elsewhere:9092");
     let (status, problem) = declare(&source);
-    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("source.kafka.brokers"), "{problem}");
+    assert!(
+        status == 422 && problem["detail"].as_str().unwrap().contains("source.kafka.brokers"),
+        "{problem}"
+    );
     source["kafka"]["brokers"] = json!(address);
     let (status, problem) = declare(&source);
     assert!(status == 404 && problem["type"].as_str().unwrap().contains("source-topic-missing"), "{problem}");
@@ -267,7 +282,9 @@ fn a_topic_that_is_not_what_was_declared_stops_its_source() {
     wait("it goes on", || applied(&source_of(&http, "t")) == 2 && stopped().is_none());
 
     runtime.block_on(topic.delete()).unwrap();
-    wait("it is gone", || stopped().is_some_and(|why| why.contains("not there") || why.contains("made again")));
+    wait("it is gone", || {
+        stopped().is_some_and(|why| why.contains("not there") || why.contains("made again"))
+    });
     let (status, body) = http.ask("PATCH", path, json!({"source": null}).to_string());
     assert!(status == 200 && body["source"].is_null(), "{body}");
     let (status, body) = http.ask("PUT", &format!("{path}/rows/k1"), "x");

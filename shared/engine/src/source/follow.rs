@@ -95,6 +95,9 @@ struct Consumer {
     /// Everything below was read.
     to: Offset,
     waiting: Waiting,
+    /// Nothing more came since there was nothing more; and where the partition ended when that was looked at next.
+    at_end: bool,
+    at_end_of: Option<u64>,
     /// A message that is no rows, once everything before it is applied.
     fault: Option<Error>,
     teller: Teller,
@@ -121,6 +124,8 @@ impl Consumer {
             from,
             to: from,
             waiting: Waiting::default(),
+            at_end: false,
+            at_end_of: None,
             fault: None,
             teller: Teller::new(node.shared.catalog.clone(), part),
             node: node.clone(),
@@ -168,7 +173,10 @@ impl Consumer {
             match tokio::time::timeout(self.wait(), reader.next()).await {
                 Err(_) => {}
                 Ok(Ok(Arrived::Messages(messages))) => self.take(&messages)?,
-                Ok(Ok(Arrived::AtEnd)) => self.note_lag(true),
+                Ok(Ok(Arrived::AtEnd)) => {
+                    self.at_end = true;
+                    self.note_lag();
+                }
                 Ok(Ok(Arrived::OutOfRange)) => {
                     self.apply().await?;
                     self.check_topic().await?;
@@ -226,6 +234,9 @@ impl Consumer {
         }
         let ends = self.topics.ends(&kafka, self.part.partition).await?;
         self.note(|state| state.end = Some(ends.end));
+        if self.at_end {
+            self.at_end_of.get_or_insert(ends.end);
+        }
         let place = format!("partition {} of topic {}", self.part.partition, kafka.topic);
         if self.to.0 < ends.start {
             return Err(stopped(format!(
@@ -241,7 +252,7 @@ impl Consumer {
                 ends.end, self.from
             )));
         }
-        self.note_lag(false);
+        self.note_lag();
         if self.part.partition == 0 {
             self.grow(topic.partitions).await?;
         }
@@ -272,14 +283,14 @@ impl Consumer {
             .map(drop)
     }
 
-    fn note_lag(&self, at_end: bool) {
+    fn note_lag(&self) {
         let now = self.node.shared.ctx.clock.now_micros();
         let oldest = self.waiting.oldest_micros;
-        let (from, to) = (self.from, self.to);
+        let (from, to, at_end, at_end_of) = (self.from, self.to, self.at_end, self.at_end_of);
         self.note(|state| {
-            let left = state.end.map(|end| end.saturating_sub(from.0));
             // Offsets that hold no message are left of what transactions and compaction took.
-            state.lag_rows = if at_end && to == from { Some(0) } else { left };
+            let is_all = at_end && to == from && (at_end_of.is_none() || state.end <= at_end_of);
+            state.lag_rows = if is_all { Some(0) } else { state.end.map(|end| end.saturating_sub(from.0)) };
             state.lag_seconds = match (oldest, state.lag_rows) {
                 (_, Some(0)) => Some(0.0),
                 (Some(oldest), _) => Some(now.saturating_sub(oldest).max(0) as f64 / 1e6),
@@ -290,6 +301,7 @@ impl Consumer {
 
     /// Decodes messages, up to the first that is a fault and stops.
     fn take(&mut self, messages: &[Message]) -> Result<()> {
+        (self.at_end, self.at_end_of) = (false, None);
         let settings = self.table.settings();
         let now = self.node.shared.ctx.clock.now_micros();
         for message in messages {
@@ -334,7 +346,7 @@ impl Consumer {
                 *oldest = (*oldest).min(time);
             }
         }
-        self.note_lag(false);
+        self.note_lag();
         Ok(())
     }
 
@@ -355,7 +367,7 @@ impl Consumer {
         self.table.apply_source(applying).await?;
         self.from = self.to;
         self.note(|state| state.rows += count);
-        self.note_lag(false);
+        self.note_lag();
         Ok(())
     }
 }
