@@ -2,6 +2,7 @@
 
 use crate::harness::{Http, Server};
 use crate::kafka::broker;
+use nacre_log::kafka::source::ForeignTopic;
 use nacre_log::kafka::source::testing::Someone;
 use nacre_log::kafka::{KafkaConfig, KafkaUrl};
 use nacre_runtime::Context;
@@ -115,7 +116,11 @@ fn someone(
 ) -> Someone {
     let url = KafkaUrl::parse(&format!("kafka://{address}/{topic}")).unwrap();
     let config = KafkaConfig { replicas: 1, ..KafkaConfig::new(&url) };
-    runtime.block_on(Someone::with_topic(&config, PARTITIONS as i32, settings)).unwrap()
+    let someone = runtime.block_on(Someone::with_topic(&config, PARTITIONS as i32, settings)).unwrap();
+    // The brokers hear of it one after the other.
+    let topic = ForeignTopic::open(config, &Context::system()).unwrap();
+    wait("the topic is there", || runtime.block_on(topic.describe()).is_ok());
+    someone
 }
 
 fn source_of(http: &Http, table: &str) -> Value {
@@ -145,6 +150,7 @@ fn number(value: &Value) -> i64 {
 fn every_message_is_applied_once_however_often_the_program_is_killed() {
     let Some(address) = broker() else { return };
     const COUNT: u64 = 3_000;
+    const KILLS: usize = 5;
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let feeds = feeds();
@@ -162,36 +168,28 @@ fn every_message_is_applied_once_however_often_the_program_is_killed() {
         assert!(made["source"]["backfill_load"].is_string(), "{made}");
     }
     let events = events(COUNT);
-    let kills = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            runtime.block_on(async {
-                for event in &events {
-                    for (feed, topic) in feeds.iter().zip(&topics) {
-                        let partition = (event.key % PARTITIONS as u64) as i32;
-                        topic.send(partition, None, Some(&(feed.encode)(event))).await.unwrap();
+    let mut last = 0;
+    for part in events.chunks(events.len() / KILLS) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                runtime.block_on(async {
+                    for event in part {
+                        for (feed, topic) in feeds.iter().zip(&topics) {
+                            let partition = (event.key % PARTITIONS as u64) as i32;
+                            topic.send(partition, None, Some(&(feed.encode)(event))).await.unwrap();
+                        }
                     }
-                }
+                });
             });
-        });
-        let mut kills = 0;
-        let mut last = 0;
-        loop {
+            // While messages go on to come.
             let http = Http::of(&server);
             let sum = || feeds.iter().map(|feed| applied(&source_of(&http, feed.table))).sum::<u64>();
             wait("something more was applied", || sum() > last);
             last = sum();
-            if sender.is_finished() && kills >= 4 {
-                return kills;
-            }
-            if last == 2 * COUNT {
-                return kills;
-            }
             // The next one runs before the last is killed: for a moment there are two.
             std::mem::replace(&mut server, start()).kill();
-            kills += 1;
-        }
-    });
-    assert!(kills >= 3, "it was killed {kills} times only");
+        });
+    }
     let http = Http::of(&server);
     for feed in &feeds {
         wait("everything was applied", || applied(&source_of(&http, feed.table)) == COUNT);
