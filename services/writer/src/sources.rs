@@ -18,6 +18,8 @@ use crate::{Assigned, WriterConfig, sleep};
 
 /// After anything but a stop a consumer begins again this soon.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Ends of consumers that are told at once.
+const ENDS: usize = 64;
 
 /// A consumer that runs, or ended.
 enum Consumer {
@@ -50,8 +52,8 @@ pub async fn sources(
     let mut duties: BTreeMap<TableId, Duty> = BTreeMap::new();
     let mut consumers: BTreeMap<SourcePart, Consumer> = BTreeMap::new();
     let mut looked: Option<Duration> = None;
-    // As many as there are consumers.
-    let (ended, mut ends) = mpsc::unbounded_channel::<Ended>();
+    // Those that do not find room wait with their end.
+    let (ended, mut ends) = mpsc::channel::<Ended>(ENDS);
     while !sleep(config.look_every, &shutdown).await {
         let now = ctx.clock.monotonic();
         if looked.is_none_or(|at| now.saturating_sub(at) >= config.open_every) {
@@ -102,7 +104,7 @@ pub async fn sources(
                     let goes_on = move || goes_on.load(Ordering::Relaxed) && !stop.is_requested();
                     let result = node.follow_source(part, &goes_on).await;
                     // Nobody listens any more where everything ends.
-                    drop(ended.send(Ended { part, which, result }));
+                    drop(ended.send(Ended { part, which, result }).await);
                 });
             }
         }

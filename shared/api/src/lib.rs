@@ -50,8 +50,8 @@ pub use row::{
 };
 pub use table::{
     CreateTableBody, NamespaceBody, NamespaceDescription, NamespaceSummary, NamespacesBody, ShardBody,
-    TableDescription, TableSettingsBody, TableSettingsPatch, TableSummaryBody, TablesBody, merge_patch,
-    merged, take_source,
+    SourcePatch, TableDescription, TableSettingsBody, TableSettingsPatch, TableSummaryBody, TablesBody,
+    merge_patch, merged, take_source,
 };
 pub use token::{CreateTokenBody, CreatedTokenBody, TokenBody, TokenPatch, TokenVerbBody, TokensBody};
 pub use value::{Projection, ValueEncoding, ValueShape};

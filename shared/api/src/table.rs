@@ -274,18 +274,33 @@ pub struct TableSettingsPatch {
     source: Option<Value>,
 }
 
-/// Takes the part of a merge patch away that is about the source: `None` = it has none, `Some(None)` = null.
+/// What a merge patch says of a table's source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourcePatch {
+    /// Nothing.
+    Untouched,
+    /// There is to be none.
+    Removed,
+    /// These parts of it change.
+    Changed(Value),
+}
+
+/// Takes the part of a merge patch away that is about the source; the rest is `None` where it says nothing else.
 ///
 /// # Errors
 /// `Invalid` (`settings-invalid`, `json-invalid`) for anything but a JSON object.
-pub fn take_source(patch: &[u8]) -> Result<(Option<Option<Value>>, Option<Vec<u8>>)> {
+pub fn take_source(patch: &[u8]) -> Result<(SourcePatch, Option<Vec<u8>>)> {
     let Value::Object(mut patch) = crate::from_json::<Value>(patch)? else {
         return Err(invalid("a merge patch is a JSON object"));
     };
-    let source = patch.remove("source").map(|value| Some(value).filter(|value| !value.is_null()));
+    let source = match patch.remove("source") {
+        None => SourcePatch::Untouched,
+        Some(Value::Null) => SourcePatch::Removed,
+        Some(changed) => SourcePatch::Changed(changed),
+    };
     // A patch of nothing else leaves the settings alone.
-    let rest = if source.is_some() && patch.is_empty() { None } else { Some(patch) };
-    let rest = rest.map(|rest| Value::Object(rest).to_string().into_bytes());
+    let is_all = source != SourcePatch::Untouched && patch.is_empty();
+    let rest = (!is_all).then(|| Value::Object(patch).to_string().into_bytes());
     Ok((source, rest))
 }
 

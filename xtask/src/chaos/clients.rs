@@ -165,11 +165,8 @@ impl Shared<'_> {
         let span = self.recorder.span(begun);
         records.read(None);
         for (key, value) in keys.iter().zip(found) {
-            let value = match value {
-                None => None,
-                // What no client writes is a number that nobody wrote.
-                Some(text) => Some(number_of(&text).unwrap_or(u64::MAX)),
-            };
+            // What no client writes is a number that nobody wrote.
+            let value = value.map(|text| number_of(&text).unwrap_or(u64::MAX));
             let op = linear::Op { span, what: linear::What::Read(value) };
             records.registers.entry(key.clone()).or_default().push(op);
             records.note(name, "read", key, json!(value), span);

@@ -111,7 +111,7 @@ impl Shared<'_> {
         records.load_reads.clear();
         records.changes.retain(|change| change.fate != Fate::Not);
         let forgotten = records.changes.len().saturating_sub(REMEMBERED);
-        if let Some(last) = records.changes.drain(..forgotten).last() {
+        if let Some(last) = records.changes.drain(..forgotten).next_back() {
             records.first = last.to;
         }
         // What is two rounds old was judged twice.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use nacre_api::{CreateTableBody, Problem, TableDescription, TableSettingsPatch, TablesBody};
+use nacre_api::{CreateTableBody, Problem, SourcePatch, TableDescription, TableSettingsPatch, TablesBody};
 use nacre_engine::{Created, Table};
 use nacre_types::{NamespaceName, Result, TableName, TableSettings};
 
@@ -81,9 +81,9 @@ pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result
         None => call.app.node.table(&namespace, &name).await?,
     };
     match source {
-        None => {}
-        Some(None) => call.app.node.declare_source(&found, None).await?,
-        Some(Some(patch)) => {
+        SourcePatch::Untouched => {}
+        SourcePatch::Removed => call.app.node.declare_source(&found, None).await?,
+        SourcePatch::Changed(patch) => {
             let held = call.app.node.source_info(&found).await?;
             let held = held.and_then(|held| serde_json::to_value(held.declaration).ok()).unwrap_or_default();
             call.app.node.declare_source(&found, Some(&nacre_api::merged(held, &patch))).await?;

@@ -103,7 +103,7 @@ fn feeds() -> [Feed; 2] {
             }),
             topic: other,
             encode: thrift,
-            version_of: |event| (event.version / 1_000) << 43 | event.version % 1_000,
+            version_of: |event| ((event.version / 1_000) << 43) | (event.version % 1_000),
         },
     ]
 }

@@ -95,7 +95,7 @@ pub(in crate::chaos) fn once(writes: &[Once], listed: &[Listed]) -> Vec<String> 
             ));
         }
     }
-    wrong.extend(held.into_iter().map(|(value, _)| format!("{value:?} is there and nobody wrote it")));
+    wrong.extend(held.into_keys().map(|value| format!("{value:?} is there and nobody wrote it")));
     let done: Vec<&Once> = writes.iter().filter(|write| write.fate == Fate::Done).collect();
     for earlier in &done {
         for later in &done {
