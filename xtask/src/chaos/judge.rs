@@ -92,6 +92,9 @@ impl Shared<'_> {
         let mut wrong = judge_registers(records, self.recorder.now());
         wrong.extend(judge_sessions(records));
         for ((table, key), found) in listed {
+            if records.spoilt.contains(key) {
+                continue;
+            }
             let said = match *table {
                 "versioned" => {
                     let writes = records.versioned.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -104,6 +107,9 @@ impl Shared<'_> {
                     versions::once(writes, found)
                 }
             };
+            if !said.is_empty() {
+                records.spoilt.insert(key.clone());
+            }
             wrong.extend(said.into_iter().map(|what| format!("{table} {key}: {what}")));
         }
         records.counts.checks += records.load_reads.len() as u64;

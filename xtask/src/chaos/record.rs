@@ -6,7 +6,7 @@ use super::check::versions::{Once, Versioned};
 use super::check::{Fate, Span, linear};
 use super::http::{Answer, Lost};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -62,6 +62,8 @@ pub(super) struct Records {
     pub(super) tried: Tried,
     pub(super) versioned: BTreeMap<String, Vec<Versioned>>,
     pub(super) once: BTreeMap<String, Vec<Once>>,
+    /// Keys with versions that were found wrong, and are told once.
+    pub(super) spoilt: BTreeSet<String>,
     /// What the table of loads was before the changes, and the changes.
     pub(super) first: State,
     pub(super) changes: Vec<Change>,

@@ -325,7 +325,9 @@ impl KafkaConfig {
         all.extend([
             ("enable.idempotence", "true".to_owned()),
             ("acks", "all".to_owned()),
-            ("message.timeout.ms", millis(self.delivery_timeout)),
+            // None of its own: it would send again, under another epoch, what may be in the log already (`produce`).
+            ("message.timeout.ms", "0".to_owned()),
+            ("enable.gapless.guarantee", "true".to_owned()),
             ("request.timeout.ms", millis(self.delivery_timeout)),
             ("retry.backoff.ms", "50".to_owned()),
             ("retry.backoff.max.ms", "250".to_owned()),

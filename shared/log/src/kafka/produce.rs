@@ -1,8 +1,19 @@
-//! Producers: one at a time, rebuilt after a fatal error.
+//! Producers: one at a time, rebuilt after a fatal error, and when a record was not delivered in time.
 //!
 //! An idempotent producer that met a fatal error takes nothing more, and is replaced. It is not dropped then: dropping
 //! purges what waits and what is under way, and whoever waits would be told a failure that may have been a success. It
 //! is kept until the last delivery report has come; the delivery time-out bounds that.
+//!
+//! # Why the time-out is ours
+//!
+//! Brokers know a record that is sent again by the producer's id, its *epoch* and a sequence number. When librdkafka's
+//! own time-out (`message.timeout.ms`) takes a record out of the middle, the numbers have a gap; it then raises the epoch,
+//! numbers what waits anew, and sends it: also records of any partition that were sent before under the old epoch, whose
+//! answers were lost with a leader, and which are in the log already. No broker can tell, and acknowledged records are
+//! there twice, seconds apart, over what was written in between. So librdkafka is told no time-out. A record that was not
+//! delivered in time ends its producer: nothing is handed to it any more, everything that it still has is purged, which
+//! answers *unknown*, and another takes its place. Records of partitions that are well share that fate: rarely, and as
+//! unknowns, which repeats settle.
 
 use super::client::{self, Reach, heard, speak};
 use super::config::KafkaConfig;
@@ -13,8 +24,11 @@ use nacre_types::{Error, PartitionId, Result};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
+};
 use rdkafka::{ClientContext, Message, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,8 +38,8 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
-/// How often a producer that was replaced is looked at.
-const RETIRE_EVERY: Duration = Duration::from_millis(100);
+/// How often a producer is looked at: whether something is late, or all has come.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a delivery report says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +94,43 @@ pub(super) struct Sent {
     pub(super) room: Room,
 }
 
+/// What a producer has taken and not reported yet: when it was handed over.
+#[derive(Debug, Default)]
+struct UnderWay(Mutex<(u64, BTreeMap<u64, Duration>)>);
+
+impl UnderWay {
+    fn enter(self: &Arc<Self>, now: Duration) -> Way {
+        let mut held = self.0.lock();
+        held.0 += 1;
+        let number = held.0;
+        held.1.insert(number, now);
+        Way { all: self.clone(), number }
+    }
+
+    /// When the record was handed over that waits the longest.
+    fn oldest(&self) -> Option<Duration> {
+        self.0.lock().1.values().next().copied()
+    }
+}
+
+/// One record's place there, until its report has come.
+struct Way {
+    all: Arc<UnderWay>,
+    number: u64,
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.all.0.lock().1.remove(&self.number);
+    }
+}
+
+/// What librdkafka keeps beside a record.
+struct Handed {
+    sent: Sent,
+    _way: Way,
+}
+
 /// What a producer's own thread calls.
 struct Deliveries {
     reach: Arc<Reach>,
@@ -100,10 +151,10 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Sent>;
+    type DeliveryOpaque = Box<Handed>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
-        let Sent { reply, room } = *sent;
+    fn delivery(&self, result: &DeliveryResult<'_>, handed: Box<Handed>) {
+        let Handed { sent: Sent { reply, room }, _way } = *handed;
         drop(room);
         let report = match result {
             Ok(message) => {
@@ -133,6 +184,29 @@ impl ProducerContext for Deliveries {
 struct Generation {
     producer: ThreadedProducer<Deliveries>,
     is_fatal: Arc<AtomicBool>,
+    /// Something was late: it takes nothing more.
+    is_late: AtomicBool,
+    under_way: Arc<UnderWay>,
+}
+
+impl Generation {
+    fn is_usable(&self) -> bool {
+        !self.is_fatal.load(Ordering::Acquire) && !self.is_late.load(Ordering::Acquire)
+    }
+
+    /// Gives up everything that it has, if something waits for longer than `limit`, and what is handed to it later by
+    /// somebody who had not seen that.
+    fn look(&self, now: Duration, limit: Duration) {
+        let Some(oldest) = self.under_way.oldest() else { return };
+        if now.saturating_sub(oldest) >= limit && !self.is_late.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                "a record was not delivered to the log in time; what its producer has is given up"
+            );
+        }
+        if self.is_late.load(Ordering::Acquire) {
+            self.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
+    }
 }
 
 pub(super) struct Producers {
@@ -159,7 +233,7 @@ impl Drop for Producers {
 
 impl Producers {
     pub(super) fn new(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Self> {
-        let first = Arc::new(generation(config, reach)?);
+        let first = generation(config, reach, ctx)?;
         Ok(Self {
             config: config.clone(),
             reach: reach.clone(),
@@ -175,7 +249,9 @@ impl Producers {
     /// (`record-too-long`), `Unavailable`.
     pub(super) fn send(&self, partition: PartitionId, record: &EncodedRecord, sent: Sent) -> Result<()> {
         let generation = self.usable()?;
-        let message = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(&self.config.topic, Box::new(sent))
+        let way = generation.under_way.enter(self.ctx.clock.monotonic());
+        let handed = Box::new(Handed { sent, _way: way });
+        let message = BaseRecord::<[u8], [u8], Box<Handed>>::with_opaque_to(&self.config.topic, handed)
             .partition(number(partition))
             .payload(record.as_bytes().as_ref());
         generation.producer.send(message).map_err(|(error, _)| match error.rdkafka_error_code() {
@@ -189,20 +265,20 @@ impl Producers {
         })
     }
 
-    /// The producer, a new one where the old one met a fatal error.
+    /// The producer, a new one where the old one met a fatal error or was late.
     fn usable(&self) -> Result<Arc<Generation>> {
         let mut current = self.current.lock();
         match &*current {
-            Some(generation) if !generation.is_fatal.load(Ordering::Acquire) => Ok(generation.clone()),
+            Some(generation) if generation.is_usable() => Ok(generation.clone()),
             _ => {
-                let fresh = Arc::new(generation(&self.config, &self.reach)?);
+                let fresh = generation(&self.config, &self.reach, &self.ctx)?;
                 if let Some(old) = current.replace(fresh.clone()) {
-                    let why =
-                        old.producer.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
-                    tracing::error!(
-                        why,
-                        "a producer of the log met a fatal error and is replaced; what it had taken is unknown"
-                    );
+                    if let Some((_, why)) = old.producer.client().fatal_error() {
+                        tracing::error!(
+                            why,
+                            "a producer of the log met a fatal error and is replaced; what it had taken is unknown"
+                        );
+                    }
                     retire(old, &self.ctx, self.config.settled_after() * 2);
                 }
                 Ok(fresh)
@@ -216,13 +292,24 @@ pub(super) fn too_long(bytes: usize) -> Error {
         .with_code("record-too-long")
 }
 
-fn generation(config: &KafkaConfig, reach: &Arc<Reach>) -> Result<Generation> {
+fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Arc<Generation>> {
     let is_fatal = Arc::new(AtomicBool::new(false));
     let deliveries = Deliveries { reach: reach.clone(), is_fatal: is_fatal.clone() };
-    Ok(Generation {
+    let made = Arc::new(Generation {
         producer: client::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
         is_fatal,
-    })
+        is_late: AtomicBool::new(false),
+        under_way: Arc::default(),
+    });
+    let (held, clock, limit) = (Arc::downgrade(&made), ctx.clock.clone(), config.delivery_timeout);
+    ctx.tasks.spawn("log deliveries", async move {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Some(generation) = held.upgrade() else { return };
+            generation.look(clock.monotonic(), limit);
+        }
+    });
+    Ok(made)
 }
 
 /// Lets a producer end when its last report has come. Its reports come within the delivery time-out; `limit` is longer.
@@ -237,7 +324,7 @@ fn retire(old: Arc<Generation>, ctx: &Context, limit: Duration) {
     ctx.tasks.spawn("log producer ends", async move {
         let begun = clock.monotonic();
         while old.producer.in_flight_count() > 0 && clock.monotonic().saturating_sub(begun) < limit {
-            tokio::time::sleep(RETIRE_EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         client::end_elsewhere(old, &tasks);
     });

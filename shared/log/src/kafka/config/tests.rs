@@ -68,7 +68,8 @@ fn producers_lose_and_double_nothing() {
     let properties = config().producer();
     assert_eq!(get(&properties, "enable.idempotence"), Some("true"));
     assert_eq!(get(&properties, "acks"), Some("all"));
-    assert_eq!(get(&properties, "message.timeout.ms"), Some("5000"));
+    assert_eq!(get(&properties, "message.timeout.ms"), Some("0"), "the time-out is ours");
+    assert_eq!(get(&properties, "request.timeout.ms"), Some("5000"));
     assert_eq!(get(&properties, "linger.ms"), Some("0.000"));
     assert_eq!(get(&properties, "allow.auto.create.topics"), Some("false"));
     let throughput = KafkaConfig { batching: Batching::THROUGHPUT, ..config() }.producer();

@@ -28,12 +28,39 @@ async fn a_producer_that_met_a_fatal_error_is_replaced_and_still_reports_what_it
     producers.current.lock().as_ref().unwrap().is_fatal.store(true, Ordering::Release);
     let after = send(&producers, &queued);
     assert_ne!(current(), first);
-    // Purged, they would say so.
+    // Given up after the time-out, not when the producer was replaced.
+    let begun = ctx.clock.monotonic();
     for report in [before, after] {
-        assert_eq!(report.await.unwrap(), Report::Failed(RDKafkaErrorCode::MessageTimedOut));
+        assert_eq!(report.await.unwrap(), Report::Failed(RDKafkaErrorCode::PurgeQueue));
     }
+    assert!(ctx.clock.monotonic() - begun > Duration::from_millis(300));
     assert_eq!(queued.load(Ordering::Acquire), 0);
     drop(producers);
+    assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_late_ends_its_producer_with_all_that_it_has() {
+    let ctx = Context::for_tests(1);
+    let config = KafkaConfig {
+        delivery_timeout: Duration::from_millis(500),
+        ..KafkaConfig::new(&KafkaUrl::parse("kafka://127.0.0.1:9/t").unwrap())
+    };
+    let (reach, queued) = (Arc::default(), Arc::default());
+    let producers = Producers::new(&config, &reach, &ctx).unwrap();
+    let first = producers.current.lock().clone().unwrap();
+    let late = send(&producers, &queued);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let young = send(&producers, &queued);
+    assert!(first.is_usable());
+    for report in [late, young] {
+        assert_eq!(report.await.unwrap(), Report::Failed(RDKafkaErrorCode::PurgeQueue));
+    }
+    assert!(!first.is_usable() && first.under_way.oldest().is_none());
+    let next = send(&producers, &queued);
+    assert!(!Arc::ptr_eq(&first, producers.current.lock().as_ref().unwrap()));
+    drop((first, producers));
+    assert_eq!(next.await.unwrap(), Report::Failed(RDKafkaErrorCode::PurgeQueue));
     assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
 }
 
