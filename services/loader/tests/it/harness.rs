@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nacre_cache::CacheConfig;
 use nacre_catalog::ObjectCatalog;
 use nacre_engine::{
-    BeginLoad, Created, Found, LoadFile, LoadInfo, LoadState, Lookup, Node, NodeConfig, ReadOptions,
+    BeginLoad, Created, Found, Hold, LoadFile, LoadInfo, LoadState, Lookup, Node, NodeConfig, ReadOptions,
     RowOutcome, ScanRequest, Table, WriteOptions, WriteRow,
 };
 use nacre_loader::LoaderConfig;
@@ -50,12 +50,30 @@ impl Harness {
         ctx: Context,
         settings: TableSettings,
     ) -> Self {
+        Self::over_by(store, folder, ctx, settings, NodeConfig::default()).await
+    }
+
+    /// A process of a fleet, which holds no tail.
+    pub(crate) async fn without_tails(folder: Arc<tempfile::TempDir>, seed: u64) -> Self {
+        let ctx = Context::for_tests(seed);
+        let store = Arc::new(LocalStore::open(folder.path(), &ctx).unwrap());
+        let config = NodeConfig { hold: Hold::Chosen, ..NodeConfig::default() };
+        Self::over_by(store, folder, ctx, TableSettings::default(), config).await
+    }
+
+    async fn over_by(
+        store: Arc<dyn ObjectStore>,
+        folder: Arc<tempfile::TempDir>,
+        ctx: Context,
+        settings: TableSettings,
+        config: NodeConfig,
+    ) -> Self {
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
         let log =
             Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
         let cache = CacheConfig { memory_bytes: 64 << 20, index_bytes: 16 << 20, disk: None };
-        let node = Node::open(&ctx, store.clone(), catalog, log, cache, NodeConfig::default()).await.unwrap();
+        let node = Node::open(&ctx, store.clone(), catalog, log, cache, config).await.unwrap();
         node.wait_ready().await.unwrap();
         let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("t").unwrap());
         let table = node.create_table(&namespace, &name, settings, Vec::new()).await.unwrap().into_inner();

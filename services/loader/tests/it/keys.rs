@@ -1,9 +1,14 @@
 //! Key columns: declared by the first load, held against by later ones; packed values; columns from folders' names.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use nacre_engine::FlushMode;
 use nacre_loader::LoaderConfig;
+use nacre_runtime::Context;
+use nacre_store::LocalStore;
 use nacre_types::tuple::{Part, pack};
-use nacre_types::{ErrorKind, KeyPart, KeyPartType, KeySchema, TableSettings};
+use nacre_types::{ErrorKind, KeyPart, KeyPartType, KeySchema, NamespaceName, TableName, TableSettings};
 use serde_json::{Value, json};
 
 use crate::files::{Column, pairs, parquet};
@@ -95,6 +100,49 @@ async fn a_table_with_rows_keeps_its_keys_of_bytes() {
     harness.load_well(bytes, &[("f", &file)]).await;
     assert_eq!(harness.text("eu").await.as_deref(), Some("x"));
     assert_eq!(harness.table.settings().key, Some(KeySchema::Bytes));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loader_without_tails_sees_rows_that_no_segment_holds() {
+    let request = columns(json!({"key": ["region", "id"], "value": "body"}));
+    let file = orders(&[("eu", 1, 1, "x")]);
+    for carried in [false, true] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut front = Harness::over(
+            Arc::new(LocalStore::open(folder.path(), &Context::for_tests(1)).unwrap()),
+            folder.clone(),
+            Context::for_tests(1),
+            TableSettings::default(),
+        )
+        .await;
+        let mut loader = Harness::without_tails(folder, 2).await;
+        loader.start_loader(LoaderConfig::default());
+        // Rows of another table are none of this one's.
+        let (namespace, name) = (NamespaceName::new("default").unwrap(), TableName::new("typed").unwrap());
+        let made = front.node.create_table(&namespace, &name, TableSettings::default(), Vec::new()).await;
+        let (typed, plain) = (made.unwrap().into_inner(), front.table.clone());
+        front.put("streamed", Some("1"), V).await;
+        let held: Vec<_> = front.node.held();
+        if carried {
+            for (partition, _) in &held {
+                let report = front.node.flush(*partition, FlushMode::Due).await.unwrap();
+                assert!(report.rows_carried <= 1);
+            }
+            assert_eq!(front.table.info().segments, 0);
+        }
+        let errors = front.load_badly(request.clone(), &[("f", &file)]).await;
+        assert!(errors[0].contains("the table's are bytes"), "{errors:?}");
+        front.table = typed;
+        front.load_well(request.clone(), &[("f", &file)]).await;
+        assert!(matches!(front.table.settings().key, Some(KeySchema::Parts(_))));
+        // In a segment, and the log behind it holds no more.
+        front.table = plain;
+        for (partition, _) in held {
+            front.node.flush(partition, FlushMode::All).await.unwrap();
+        }
+        let errors = front.load_badly(request.clone(), &[("f", &file)]).await;
+        assert!(errors[0].contains("the table's are bytes"), "{errors:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nacre_engine::LoadState;
+use nacre_engine::{LoadReport, LoadState};
 use nacre_loader::LoaderConfig;
+use nacre_manifest::LoadState as Stored;
 use nacre_types::{LoadId, NamespaceName, TableName, TableSettings};
 
 use crate::files::{many, pairs};
@@ -240,4 +241,20 @@ async fn a_loader_turns_to_another_load_while_others_hold_what_is_left_of_one() 
     assert_eq!(first.table.load(held).await.unwrap().state, LoadState::Preparing);
     slow.open();
     assert_eq!(first.end_of(held).await.state, LoadState::Committed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loader_that_comes_late_cannot_fail_what_another_has_prepared() {
+    let (mut harness, _) = process(folder(), 1, segments, u32::MAX, true).await;
+    harness.start_loader(config());
+    let id = harness.begin(merge()).await.id;
+    harness.stage(id, "f", &many("k", ROWS, false));
+    harness.table.prepare_load(id, None, None).await.unwrap();
+    harness.until(id, |state| state == LoadState::Prepared).await;
+    let load = harness.table.manifest().load(id).unwrap().clone();
+    let report = LoadReport::default();
+    harness.table.fail_load(&load, Stored::Pinned, "found late", &report).await.unwrap();
+    assert_eq!(harness.table.load(id).await.unwrap().state, LoadState::Prepared);
+    harness.table.fail_load(&load, Stored::Prepared, "may not be shown", &report).await.unwrap();
+    assert_eq!(harness.table.load(id).await.unwrap().state, LoadState::Failed);
 }
