@@ -26,7 +26,7 @@ const VALUE_BYTES: usize = 200;
 const BATCH: usize = 100;
 
 pub(crate) fn run(mut options: Options) -> Outcome {
-    let program = options.path("program");
+    let (program, bare) = (options.path("program"), options.path("bare"));
     let rounds = options.number("rounds", 3)?.max(1);
     let seconds = options.seconds("seconds", 6)?;
     let keys = options.number("keys", 400_000)?.max(SHARDS);
@@ -34,7 +34,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let only = options.text("only");
     options.finish()?;
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    let raw = bare_producer()?;
+    let raw = bare.map_or_else(bare_producer, Ok)?;
     let stack = Stack::start(program.clone())?;
     // Without one `cargo xtask dev` has built it.
     let program = program.unwrap_or_else(|| process::target().join("release/nacre"));
