@@ -419,10 +419,10 @@ fn row_groups_among_rows_to_skip_are_not_read() {
         assert_eq!(count, 95 - first, "{skip_rows} skipped");
     }
     // Cut into parts, each row is in exactly one.
-    for part_bytes in [0, 1, 200, 100_000] {
+    for (part_bytes, fewest, most) in [(0, 4, 4), (1, 4, 4), (file.len() as u64 / 3, 1, 3), (1 << 20, 0, 0)] {
         let cuts = row_cuts(&file, &Caps::default(), part_bytes).unwrap();
         assert!(cuts.iter().all(|cut| cut % 20 == 0 && *cut > 0 && *cut < 95), "{cuts:?}");
-        assert_eq!(cuts.len(), if part_bytes < 2 { 4 } else { cuts.len().min(3) });
+        assert!((fewest..=most).contains(&cuts.len()), "{part_bytes}: {cuts:?}");
         let mut next = 0;
         for (part, skip_rows) in [0].iter().chain(&cuts).copied().enumerate() {
             let request =
