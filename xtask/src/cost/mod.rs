@@ -42,7 +42,8 @@ fn run(count: bool, program: Option<PathBuf>) -> Outcome {
         std::fs::write(&file, text + "\n").map_err(|error| failed(&error))?;
         counted
     } else {
-        let text = std::fs::read_to_string(&file).map_err(|error| failed(&error))?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("{}; count first: cargo xtask cost --count", failed(&error)))?;
         let json = serde_json::from_str(&text).map_err(|error| failed(&error))?;
         count::Counted::from_json(&json)?
     };
