@@ -383,7 +383,7 @@ const LOAD_ROWS: u64 = 500_000;
 /// A file whose rows lie in no order.
 fn load_file() -> Outcome<Vec<u8>> {
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-    let (script, out) = (folder.path().join("duckdb.py"), folder.path().join("shuffled.parquet"));
+    let (script, out) = (folder.path().join("files.py"), folder.path().join("shuffled.parquet"));
     std::fs::write(&script, include_str!("duckdb.py")).map_err(|error| error.to_string())?;
     let mut command = Command::new(cache::python()?);
     command.arg(&script).arg("make").arg(&out).arg(LOAD_ROWS.to_string()).arg(folder.path());

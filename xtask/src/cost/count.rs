@@ -224,7 +224,7 @@ fn load(stack: &Stack, idle_hour: Asked) -> Outcome<Asked> {
     const FILES: usize = 8;
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let python = |words: &[&str]| {
-        let script = folder.path().join("duckdb.py");
+        let script = folder.path().join("files.py");
         std::fs::write(&script, include_str!("../bench/duckdb.py")).map_err(|error| error.to_string())?;
         process::output(
             std::process::Command::new(cache::python()?).arg(&script).args(words).arg(folder.path()),
