@@ -352,13 +352,16 @@ impl KafkaConfig {
             ("auto.offset.reset", "error".to_owned()),
             ("check.crcs", "true".to_owned()),
             ("isolation.level", "read_uncommitted".to_owned()),
-            ("fetch.wait.max.ms", "500".to_owned()),
+            // A partition that joins a client's others waits for the question that is under way.
+            ("fetch.wait.max.ms", "100".to_owned()),
             ("fetch.min.bytes", "1".to_owned()),
             ("fetch.error.backoff.ms", "50".to_owned()),
             ("fetch.max.bytes", (64 << 20).to_string()),
             ("fetch.message.max.bytes", (4 << 20).to_string()),
             // How far librdkafka reads ahead of whoever takes the records.
             ("queued.max.messages.kbytes", "4096".to_owned()),
+            // And when it asks again after it was that far; a second, unless told.
+            ("fetch.queue.backoff.ms", "5".to_owned()),
         ]);
         if let Some(zone) = &self.zone {
             all.push(("client.rack", zone.clone()));

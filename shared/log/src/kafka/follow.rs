@@ -82,7 +82,8 @@ impl Partition {
         self.check_end(at, marks.high)?;
         self.learn(|known| known.resume(at, marks.high));
         let shared = &self.shared;
-        let reader = Reader::open(&shared.config, &shared.reach, &shared.ctx, self.id, at.offset)?;
+        let share = shared.clients.read(&shared.config, &shared.reach, &shared.ctx, self.id, at.offset)?;
+        let reader = Reader::share(share, &shared.reach, &shared.ctx, self.id);
         let mut stamper = Stamper::new(self.id, at);
         loop {
             let reading = tokio::select! {

@@ -76,6 +76,7 @@ mod partition;
 mod produce;
 mod read;
 mod search;
+mod share;
 pub mod source;
 mod stamp;
 mod tail;
@@ -95,6 +96,7 @@ pub use self::verdict::{TopicFacts, TopicFault, TopicRules};
 use self::client::Reach;
 use self::partition::{Partition, Shared};
 use self::produce::Producers;
+use self::share::Clients;
 use self::tail::KafkaTail;
 use self::tools::Tools;
 use crate::{AppendOutcome, Attempts, EncodedRecord, Log, LogPosition, Tail, WriteSearch};
@@ -208,6 +210,7 @@ impl KafkaLog {
             reach,
             tools,
             producers,
+            clients: Clients::default(),
             starts,
             objection: parking_lot::Mutex::new(None),
             max_record_bytes: AtomicUsize::new(watch::max_record_bytes(&facts)),

@@ -4,6 +4,7 @@ use super::client::Reach;
 use super::config::KafkaConfig;
 use super::end::Flight;
 use super::produce::Producers;
+use super::share::Clients;
 use super::tools::Tools;
 use super::verdict::{TopicRules, another_topic};
 use super::window::{Known, Look, Phase, Place, Slice};
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) reach: Arc<Reach>,
     pub(super) tools: Tools,
     pub(super) producers: Producers,
+    /// What followers read by.
+    pub(super) clients: Clients,
     pub(super) starts: Starts,
     /// Why nothing may be appended now, by the last look at the topic.
     pub(super) objection: Mutex<Option<Error>>,

@@ -1,11 +1,11 @@
 //! A reader of one partition by librdkafka, from an offset on.
 //!
-//! One client for each partition that is read, though one could read them all: the errors that matter most (an offset out
-//! of range above all) name no partition, and a client of one partition says whose they are. It is assigned by hand,
-//! joins no group, commits nothing, and begins where it is told or not at all.
+//! It is assigned by hand, joins no group, commits nothing, and begins where it is told or not at all. It has a client of
+//! its own ([`Reader::open`]) or takes its partition's part of what one client reads for many ([`Reader::share`]).
 
 use super::client::{self, Reach, Voice, failed};
 use super::config::KafkaConfig;
+use super::share::Share;
 use super::stamp::Raw;
 use super::tools::{kafka_offset, number};
 use bytes::Bytes;
@@ -24,8 +24,24 @@ use std::sync::Arc;
 const BATCH_RECORDS: usize = 2_000;
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Where messages come from.
+enum Supply {
+    Own(StreamConsumer<Voice>),
+    Shared(Share),
+}
+
+impl Supply {
+    async fn recv(&self) -> std::result::Result<BorrowedMessage<'_>, KafkaError> {
+        match self {
+            Self::Own(consumer) => consumer.recv().await,
+            Self::Shared(share) => share.recv().await,
+        }
+    }
+}
+
 pub(super) struct Reader {
-    consumer: Option<StreamConsumer<Voice>>,
+    /// `None` only while it ends.
+    supply: Option<Supply>,
     partition: PartitionId,
     reach: Arc<Reach>,
     tasks: Tasks,
@@ -39,8 +55,11 @@ impl fmt::Debug for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            client::end_elsewhere(consumer, &self.tasks);
+        if let Some(supply) = self.supply.take() {
+            if let Supply::Shared(share) = &supply {
+                share.give_up();
+            }
+            client::end_elsewhere(supply, &self.tasks);
         }
     }
 }
@@ -57,6 +76,7 @@ pub(super) enum Reading {
 }
 
 impl Reader {
+    /// A reader with a client of its own.
     pub(super) fn open(
         config: &KafkaConfig,
         reach: &Arc<Reach>,
@@ -71,7 +91,13 @@ impl Reader {
             .and_then(|()| consumer.assign(&list))
             .map_err(|error| failed(format_args!("reading partition {partition}"), &error))?;
         let (reach, tasks) = (reach.clone(), ctx.tasks.clone());
-        Ok(Self { consumer: Some(consumer), partition, reach, tasks })
+        Ok(Self { supply: Some(Supply::Own(consumer)), partition, reach, tasks })
+    }
+
+    /// A reader of a share.
+    pub(super) fn share(share: Share, reach: &Arc<Reach>, ctx: &Context, partition: PartitionId) -> Self {
+        let (reach, tasks) = (reach.clone(), ctx.tasks.clone());
+        Self { supply: Some(Supply::Shared(share)), partition, reach, tasks }
     }
 
     /// What comes next; waits for it. Dropped while it waits, it has taken nothing.
@@ -79,10 +105,10 @@ impl Reader {
     /// # Errors
     /// `Unavailable`: open another one. `Corrupt`.
     pub(super) async fn next(&self) -> Result<Reading> {
-        let Some(consumer) = &self.consumer else {
+        let Some(supply) = &self.supply else {
             return Err(Error::internal("a reader that was ended is asked"));
         };
-        let first = match consumer.recv().await {
+        let first = match supply.recv().await {
             Ok(message) => raw(&message),
             Err(error) => return self.judge(&error),
         };
@@ -91,7 +117,7 @@ impl Reader {
         let mut records = vec![first];
         // From here on nothing waits, so that nothing that was taken is lost.
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            match consumer.recv().now_or_never() {
+            match supply.recv().now_or_never() {
                 Some(Ok(message)) => {
                     let next = raw(&message);
                     bytes += next.bytes.len();

@@ -32,6 +32,7 @@ fn partition(times: &[i64]) -> Arc<Partition> {
         rules: TopicRules::of(&config),
         tools: Tools::new(&config, &reach, &ctx).unwrap(),
         producers: Producers::new(&config, &reach, &ctx).unwrap(),
+        clients: super::super::share::Clients::default(),
         starts: Starts::new(|_| Box::pin(async { Ok(None) })),
         objection: parking_lot::Mutex::new(None),
         max_record_bytes: AtomicUsize::new(1 << 20),
