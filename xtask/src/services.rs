@@ -26,6 +26,8 @@ pub(crate) struct Services {
     kafka: Option<PathBuf>,
     /// Likewise of what Spark needs for S3.
     spark_s3a: Option<PathBuf>,
+    /// They run for longer than tests do: Java compiles as well as it can, which pays after some seconds.
+    run_long: bool,
 }
 
 impl Services {
@@ -40,6 +42,7 @@ impl Services {
             dynamodb_local: told("DynamoDB Local", cache::dynamodb_local()),
             kafka: told("Kafka", cache::kafka()),
             spark_s3a: told("S3A for Spark", cache::spark_s3a()),
+            run_long: false,
         }
     }
 
@@ -50,6 +53,7 @@ impl Services {
             ministack: None,
             dynamodb_local: Some(cache::dynamodb_local()?),
             kafka: Some(cache::kafka()?),
+            run_long: true,
             ..Self::default()
         })
     }
@@ -86,8 +90,10 @@ impl Services {
         let wanted = [
             self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, folder))),
             self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, folder))),
-            self.dynamodb_local.as_ref().map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, folder))),
-            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, folder))),
+            self.dynamodb_local
+                .as_ref()
+                .map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, folder, self.run_long))),
+            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, folder, self.run_long))),
         ];
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
@@ -133,13 +139,20 @@ fn ministack(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
     Ok((command, port))
 }
 
+/// How Java compiles.
+fn compiler(run_long: bool) -> Option<&'static str> {
+    (!run_long).then_some("-XX:TieredStopAtLevel=1")
+}
+
 /// In memory: what it holds goes with it.
-fn dynamodb_local(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+fn dynamodb_local(jars: &Path, folder: &Path, run_long: bool) -> Outcome<(Command, u16)> {
     let port = free_port()?;
     let mut command = Command::new("java");
     command
         .current_dir(folder)
-        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .args(["-Xmx256m", "-XX:+UseSerialGC"])
+        .args(compiler(run_long))
+        .arg("-cp")
         .arg(format!("{}/*", jars.display()))
         .arg("software.amazon.dynamodb.services.local.main.ServerRunner")
         .args(["-inMemory", "-disableTelemetry", "-port", &port.to_string()]);
@@ -147,7 +160,7 @@ fn dynamodb_local(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
 }
 
 /// A broker that is its own controller, on a folder that is made ready for it.
-fn kafka(jars: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+fn kafka(jars: &Path, folder: &Path, run_long: bool) -> Outcome<(Command, u16)> {
     let (port, control) = (free_port()?, free_port()?);
     let settings = format!(
         "process.roles=broker,controller
@@ -175,7 +188,9 @@ group.initial.rebalance.delay.ms=0
     let java = |class: &str| {
         let mut command = Command::new("java");
         command
-            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .args(["-Xmx512m", "-XX:+UseSerialGC"])
+            .args(compiler(run_long))
+            .arg("-cp")
             .arg(format!("{}/*", jars.display()))
             .arg(class);
         command

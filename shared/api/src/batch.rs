@@ -171,10 +171,11 @@ pub fn write_answer(count: usize, token: &str) -> Vec<u8> {
     out
 }
 
-/// Adds one row of an answer: its version, or its error.
-pub fn push_wrote(out: &mut Vec<u8>, outcome: Result<i64, &Error>) {
+/// Adds one row of an answer: its version, if that is known, or its error.
+pub fn push_wrote(out: &mut Vec<u8>, outcome: Result<Option<i64>, &Error>) {
     match outcome {
-        Ok(version) => {
+        Ok(None) => out.extend_from_slice(&[write_ordinal(WriteStatus::Ok), 0]),
+        Ok(Some(version)) => {
             out.extend_from_slice(&[write_ordinal(WriteStatus::Ok), HAS_VERSION]);
             out.extend_from_slice(&version.to_le_bytes());
         }

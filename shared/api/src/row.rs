@@ -522,7 +522,7 @@ impl WriteStatus {
 pub struct WrittenRow {
     /// What became of it.
     pub status: WriteStatus,
-    /// Its own version, or the one that the log gave.
+    /// Its own version, or the one that the log gave, if whoever answers knows it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<I64>,
     /// What is wrong: code and detail.
@@ -532,9 +532,11 @@ pub struct WrittenRow {
 
 impl WrittenRow {
     /// A durable row.
-    pub fn push_ok(out: &mut Vec<u8>, version: i64) {
+    pub fn push_ok(out: &mut Vec<u8>, version: Option<i64>) {
         out.extend_from_slice(b"{\"status\":\"ok\"");
-        push_version(out, version, None);
+        if let Some(version) = version {
+            push_version(out, version, None);
+        }
         out.push(b'}');
     }
 

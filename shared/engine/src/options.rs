@@ -196,8 +196,8 @@ impl Default for WriteOptions {
 pub enum RowOutcome {
     /// Durable, with this version.
     Ok {
-        /// The row's own version, or the one that the log gave.
-        version: i64,
+        /// The row's own version, or the one that the log gave; `None` where only those know it who read the log.
+        version: Option<i64>,
     },
     /// Not applied, or unknown: the error's kind says which.
     Failed(nacre_types::Error),

@@ -59,13 +59,10 @@ impl Shared {
         usize::try_from(self.cache.stats().blocks.entries).unwrap_or(usize::MAX)
     }
 
-    /// The now for drops: the earliest of the partitions' log times, the store's date and one's own clock, less a
-    /// margin. A row that is expired then is expired for every reader.
+    /// The now for drops: the earlier of the store's date and one's own clock, less a margin. A row that is expired then
+    /// is expired for every reader. The partitions' log times are not asked: they are never before one's own clock.
     pub(crate) async fn now_for_drops(&self) -> Result<i64> {
-        let mut now = self.ctx.clock.now_micros().min(self.store.date_micros().await?);
-        for partition in 0..self.log.partitions() {
-            now = now.min(self.log.log_time(PartitionId(partition)).await?);
-        }
+        let now = self.ctx.clock.now_micros().min(self.store.date_micros().await?);
         Ok(now.saturating_sub(crate::flush::DROP_MARGIN_MICROS))
     }
 }

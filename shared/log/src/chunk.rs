@@ -145,7 +145,7 @@ impl Chunk {
                 clock = version;
             }
             let offset = Offset(self.base.0 + index as u64);
-            (Appended { offset, version, append_time: self.link.time }, before, range)
+            (Appended { offset, version: Some(version), append_time: self.link.time }, before, range)
         })
     }
 
@@ -174,9 +174,9 @@ impl Chunk {
         let left = usize::try_from(self.link.end.0.saturating_sub(from.0)).unwrap_or(usize::MAX);
         let mut out = Vec::with_capacity(left.min(self.len()));
         for (Appended { offset, version, append_time }, _, range) in self.walk() {
-            if offset < from {
+            let Some(version) = version.filter(|_| offset >= from) else {
                 continue;
-            }
+            };
             let record = Record::decode(self.bytes.slice(range)).map_err(|error| {
                 error.context(format_args!("chunk {}, record {offset}", self.link.number))
             })?;

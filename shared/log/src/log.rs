@@ -22,8 +22,9 @@ pub enum AppendOutcome {
 pub struct Appended {
     /// Its offset.
     pub offset: Offset,
-    /// The version of its rows that brought none.
-    pub version: i64,
+    /// The version of its rows that brought none; `None` = not known here, because it follows from everything before
+    /// it in the partition, which this process does not read.
+    pub version: Option<i64>,
     /// When it was appended by the log's time, microseconds since the epoch.
     pub append_time: i64,
 }

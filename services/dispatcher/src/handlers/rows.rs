@@ -152,7 +152,10 @@ async fn write(call: &mut Call<'_>, table: &Arc<Table>, row: WriteRow) -> Result
     call.app.reads.wrote(table, &key);
     let mut answer = Answer::empty(StatusCode::NO_CONTENT);
     match written.outcomes.into_iter().next() {
-        Some(RowOutcome::Ok { version }) => answer.number(nacre_api::headers::VERSION, version),
+        Some(RowOutcome::Ok { version: Some(version) }) => {
+            answer.number(nacre_api::headers::VERSION, version)
+        }
+        Some(RowOutcome::Ok { version: None }) => {}
         Some(RowOutcome::Failed(error)) => return Err(error),
         None => return Err(Error::unknown("the log gave no outcome for the row")),
     }

@@ -16,7 +16,7 @@ fn samples() -> [(&'static str, &'static [u8], Vec<u8>); 4] {
     push_got(&mut got, ReadStatus::Absent, None);
     push_got(&mut got, ReadStatus::Found, Some((-1, Some(i64::MAX), b"")));
     let mut wrote = write_answer(2, "v1.token");
-    push_wrote(&mut wrote, Ok(1_700_000_000_000_000));
+    push_wrote(&mut wrote, Ok(Some(1_700_000_000_000_000)));
     push_wrote(&mut wrote, Err(&Error::overloaded("the log is full")));
     let rows = [
         row(b"a", Some(b"value"), Some(1_700_000_000_000_000), None),

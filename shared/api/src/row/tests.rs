@@ -47,7 +47,7 @@ fn answers_are_read_back_by_their_types() {
     assert_eq!(serde_json::to_vec(&page).unwrap(), out);
 
     let mut out = b"{\"rows\":[".to_vec();
-    WrittenRow::push_ok(&mut out, 9);
+    WrittenRow::push_ok(&mut out, Some(9));
     out.push(b',');
     WrittenRow::push_error(&mut out, &Error::invalid("no \"key\"").with_code("key-empty"));
     out.extend_from_slice(b"],\"token\":\"t\"}");

@@ -72,16 +72,18 @@ impl Table {
         let parts = self.split(&rows, &outcomes);
         let mut token = self.token();
         let named = options.write_id.map(|id| of_rows(id, &rows));
-        for part in parts {
-            let outcome = match self.encode(&part, &rows, named) {
-                Ok(record) => self.append(part.partition, record, options).await,
-                Err(error) => AppendOutcome::NotAppended(error),
-            };
+        // Side by side: each waits for the log alone, and what is under way at once goes out together.
+        let appends = parts.iter().map(async |part| match self.encode(part, &rows, named) {
+            Ok(record) => self.append(part.partition, record, options).await,
+            Err(error) => AppendOutcome::NotAppended(error),
+        });
+        let appended = futures::future::join_all(appends).await;
+        for (part, outcome) in parts.into_iter().zip(appended) {
             match outcome {
                 AppendOutcome::Appended(appended) => {
                     self.shared.metrics.rows_written.inc_by(part.rows.len() as u64);
                     for at in part.rows {
-                        let version = rows[at].version.unwrap_or(appended.version);
+                        let version = rows[at].version.or(appended.version);
                         outcomes[at] = RowOutcome::Ok { version };
                     }
                     reach(&mut token, part.partition, appended.offset.next());
@@ -124,7 +126,7 @@ impl Table {
         token
     }
 
-    /// Judges versions and values where they enter. Rows that pass are marked `Ok` with version 0 until they are
+    /// Judges versions and values where they enter. Rows that pass are marked `Ok` until they are
     /// appended.
     fn judge(&self, rows: &[WriteRow]) -> Vec<RowOutcome> {
         let view = self.view.load();
@@ -152,7 +154,7 @@ impl Table {
             view.settings.check_version(version, log_time)
         };
         rows.iter()
-            .map(|row| judge(row).map_or_else(RowOutcome::Failed, |()| RowOutcome::Ok { version: 0 }))
+            .map(|row| judge(row).map_or_else(RowOutcome::Failed, |()| RowOutcome::Ok { version: None }))
             .collect()
     }
 

@@ -142,7 +142,7 @@ pub(crate) async fn put(table: &Arc<Table>, rows: Vec<WriteRow>) -> Vec<i64> {
         .outcomes
         .into_iter()
         .map(|outcome| match outcome {
-            RowOutcome::Ok { version } => version,
+            RowOutcome::Ok { version } => version.expect("the process has the tail"),
             RowOutcome::Failed(error) => panic!("{error:?}"),
         })
         .collect()

@@ -106,7 +106,7 @@ impl Life<'_> {
         match written.outcomes.into_iter().next().unwrap() {
             RowOutcome::Ok { version } => {
                 self.ledger.lost = None;
-                self.ledger.done.push(Op { version: Some(version), ..op });
+                self.ledger.done.push(Op { version, ..op });
                 Ok(())
             }
             RowOutcome::Failed(error) => Err(error),

@@ -1,4 +1,5 @@
-//! Appending one record: handed to the producer, reported, and *read back* before it is acknowledged.
+//! Appending one record: handed to the producer, reported, and, where this process has a tail of the partition, *read
+//! back* before it is acknowledged.
 
 use super::partition::{Partition, closing};
 use super::produce::{Report, Room, Sent, too_long};
@@ -20,13 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Partition {
     pub(super) async fn append(self: &Arc<Self>, record: EncodedRecord, deadline: Duration) -> AppendOutcome {
         let give_up = self.shared.ctx.clock.monotonic().saturating_add(deadline);
-        let (report, floor) = match self.send(&record, deadline).await {
+        let is_read = self.tails.load(Ordering::SeqCst) > 0;
+        let (report, floor) = match self.send(&record, deadline, is_read).await {
             Ok(sent) => sent,
             Err(error) => return AppendOutcome::NotAppended(error),
         };
         match tokio::time::timeout(self.left(give_up), report).await {
             Ok(Ok(Report::Delivered { offset, append_time })) => {
-                self.acknowledge(record.write_id(), floor, offset, append_time, give_up).await
+                if is_read {
+                    self.acknowledge(record.write_id(), floor, offset, append_time, give_up).await
+                } else {
+                    self.believe(floor, offset, append_time)
+                }
             }
             Ok(Ok(Report::TooLong)) => AppendOutcome::NotAppended(too_long(record.len())),
             Ok(Ok(Report::Failed(code))) => {
@@ -42,7 +48,7 @@ impl Partition {
         give_up.saturating_sub(self.shared.ctx.clock.monotonic())
     }
 
-    /// Hands a record to the producer; answers where its report will come, and where this process's reader stood before.
+    /// Hands a record to the producer; answers where its report will come, and what offset it cannot be below.
     ///
     /// # Errors
     /// It was not handed over: certainly not appended.
@@ -50,6 +56,7 @@ impl Partition {
         self: &Arc<Self>,
         record: &EncodedRecord,
         deadline: Duration,
+        is_read: bool,
     ) -> Result<(oneshot::Receiver<Report>, Offset)> {
         let shared = &self.shared;
         if shared.is_closing() {
@@ -65,15 +72,52 @@ impl Partition {
         if record.len() > shared.max_record_bytes.load(Ordering::Relaxed) {
             return Err(too_long(record.len()));
         }
-        // A process that is not at the end could not read back what it appends, and would have to answer unknown.
-        let at = self.reach_end(deadline).await?;
+        let floor = if is_read {
+            // A process that is not at the end could not read back what it appends, and would have to answer unknown.
+            self.reach_end(deadline).await?.offset
+        } else {
+            let began = self.newest_began.get_or_try_init(|| self.begin_newest());
+            tokio::time::timeout(deadline, began).await.map_err(|_| self.behind())??;
+            Offset(self.newest.load(Ordering::Acquire))
+        };
         if tokio::time::timeout(deadline.min(PATIENCE), shared.reach.becomes(true)).await.is_err() {
             return Err(Error::unavailable("no broker of the log answers").with_code("log-unreachable"));
         }
         let room = Room::take(&self.queued, record.len(), shared.config.max_queued_bytes, self.id)?;
         let (reply, report) = oneshot::channel();
         shared.producers.send(self.id, record, Sent { reply, room })?;
-        Ok((report, at.offset))
+        Ok((report, floor))
+    }
+
+    /// What the catalog knows to be in the log.
+    async fn begin_newest(&self) -> Result<()> {
+        let start = self.start().await?;
+        self.newest.fetch_max(start.offset.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The place that a report names, if it names one that can be.
+    fn place_of(&self, floor: Offset, offset: i64, append_time: Option<i64>) -> Option<(Offset, i64)> {
+        let place = u64::try_from(offset).ok().map(Offset).filter(|offset| *offset >= floor).zip(append_time);
+        if place.is_none() {
+            tracing::error!(
+                partition = %self.id, offset, ?append_time, %floor,
+                "a broker reports a record as delivered without its append time, or below what was known before it was \
+                 sent; its outcome is unknown"
+            );
+        }
+        place
+    }
+
+    /// Believes a report that says where and when, where that can be.
+    fn believe(&self, floor: Offset, offset: i64, append_time: Option<i64>) -> AppendOutcome {
+        match self.place_of(floor, offset, append_time) {
+            Some((offset, append_time)) if self.is_time_believed(append_time) => {
+                self.newest.fetch_max(offset.next().0, Ordering::AcqRel);
+                AppendOutcome::Appended(Appended { offset, version: None, append_time })
+            }
+            _ => AppendOutcome::Unknown,
+        }
     }
 
     /// Believes a report only where it says where and when, and this process's own reader finds the record there.
@@ -85,13 +129,7 @@ impl Partition {
         append_time: Option<i64>,
         give_up: Duration,
     ) -> AppendOutcome {
-        let place = u64::try_from(offset).ok().map(Offset).filter(|offset| *offset >= floor);
-        let (Some(offset), Some(_)) = (place, append_time) else {
-            tracing::error!(
-                partition = %self.id, offset, ?append_time, %floor,
-                "a broker reports a record as delivered without its append time, or below what had been read before it was \
-                 sent; its outcome is unknown"
-            );
+        let Some((offset, _)) = self.place_of(floor, offset, append_time) else {
             return AppendOutcome::Unknown;
         };
         let read = tokio::time::timeout(self.left(give_up), self.place(offset)).await;

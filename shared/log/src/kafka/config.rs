@@ -214,6 +214,8 @@ pub struct KafkaConfig {
     /// Records that are kept in memory for this process's own tails, in bytes for all partitions together. A tail that
     /// falls further behind reads from the brokers again.
     pub window_bytes: usize,
+    /// A partition that no tail stands on, and whose end nobody has asked for so long, is not read any more.
+    pub idle_after: Duration,
     /// How far an append time may be from this process's clock before it is neither acknowledged nor believed.
     pub clock_skew_bound: Duration,
     /// After this long a question to the brokers is given up.
@@ -238,6 +240,7 @@ impl KafkaConfig {
             delivery_timeout: Duration::from_secs(5),
             max_queued_bytes: 64 << 20,
             window_bytes: 128 << 20,
+            idle_after: Duration::from_secs(60),
             clock_skew_bound: Duration::from_secs(60),
             attempt_timeout: Duration::from_secs(10),
             check_every: Duration::from_secs(5),
@@ -253,7 +256,7 @@ impl KafkaConfig {
         if self.replicas == 0 {
             return wrong("a record lies on at least one broker: replicas is 1 or more");
         }
-        if self.attempt_timeout.is_zero() || self.check_every.is_zero() {
+        if self.attempt_timeout.is_zero() || self.check_every.is_zero() || self.idle_after.is_zero() {
             return wrong("times are not zero");
         }
         if self.delivery_timeout <= self.batching.linger || self.delivery_timeout < Duration::from_millis(100)

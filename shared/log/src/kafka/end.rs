@@ -4,7 +4,7 @@ use super::partition::Partition;
 use super::window::Phase;
 use crate::LogPosition;
 use crate::record::EncodedRecord;
-use nacre_types::{Error, Result, WriteId};
+use nacre_types::{Result, WriteId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,7 +83,7 @@ impl Partition {
     async fn append_marker(self: &Arc<Self>) -> Result<LogPosition> {
         let marker = EncodedRecord::marker(WriteId(self.shared.ctx.ids.random_u128()));
         let place = self.append_or_fail(marker, self.shared.config.attempt_timeout).await?;
-        let at = self.at().filter(|at| at.offset > place.offset);
-        at.ok_or_else(|| Error::internal("a marker that was read is not behind the reader"))
+        self.ensure_followed();
+        self.read_through(place.offset.next().0).await
     }
 }

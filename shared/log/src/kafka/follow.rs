@@ -1,7 +1,8 @@
 //! The follower: one task per partition that reads everything, once, for everybody in this process.
 //!
 //! It begins where the catalog's `flushed_through` says, and goes on for ever: over lost connections by itself, with a
-//! new client after an error, from a fresh start where the log was trimmed past it. What cannot be explained stops it,
+//! new client after an error, from a fresh start where the log was trimmed past it; and until nobody has a tail or a
+//! question any more. What cannot be explained stops it,
 //! and with it every tail, end and append of the partition in this process: somebody has to look.
 
 use super::partition::{Partition, closing};
@@ -10,7 +11,7 @@ use super::stamp::{Stamper, lost, shrunk};
 use super::window::{Phase, SliceBuilder};
 use crate::LogPosition;
 use nacre_runtime::Backoff;
-use nacre_types::{Error, Result};
+use nacre_types::{Error, Offset, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,8 +23,9 @@ const SHRUNK_LOOKS: u32 = 3;
 impl Partition {
     /// Begins to follow the partition, unless it is followed or has stopped.
     pub(super) fn ensure_followed(self: &Arc<Self>) {
+        self.wanted_ms.store(self.now_ms(), Ordering::SeqCst);
         let has_stopped = self.known(|known| matches!(known.phase(), Phase::Stopped(_)));
-        if !has_stopped && !self.is_followed.swap(true, Ordering::AcqRel) {
+        if !has_stopped && !self.is_followed.swap(true, Ordering::SeqCst) {
             self.shared.ctx.tasks.spawn("log reader", self.clone().follow());
         }
     }
@@ -33,7 +35,7 @@ impl Partition {
         struct Unfollowed(Arc<Partition>);
         impl Drop for Unfollowed {
             fn drop(&mut self) {
-                self.0.is_followed.store(false, Ordering::Release);
+                self.0.is_followed.store(false, Ordering::SeqCst);
             }
         }
         let guard = Unfollowed(self);
@@ -43,12 +45,42 @@ impl Partition {
         let why = tokio::select! {
             () = stop.requested() => closing(),
             _ = closed.wait_for(|closed| *closed) => closing(),
+            () = this.nobody_wants() => {
+                let this = guard.0.clone();
+                this.learn(|known| known.rest());
+                drop(guard);
+                // Who asked in the meantime found it followed.
+                if this.is_wanted() {
+                    this.ensure_followed();
+                }
+                return;
+            }
             why = this.read_for_ever() => {
                 tracing::error!(partition = %this.id, error = %why, "the log cannot be believed any more and is not read on");
                 why
             }
         };
         this.stop(&why);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.ctx().clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_wanted(&self) -> bool {
+        let idle_ms = self.now_ms().saturating_sub(self.wanted_ms.load(Ordering::SeqCst));
+        self.tails.load(Ordering::SeqCst) > 0
+            || u128::from(idle_ms) < self.shared.config.idle_after.as_millis()
+    }
+
+    /// Waits until the follower, which is at the end, is of use to nobody.
+    async fn nobody_wants(&self) {
+        loop {
+            tokio::time::sleep(self.shared.config.idle_after / 2).await;
+            if !self.is_wanted() && self.known(|known| *known.phase() == Phase::AtEnd) {
+                return;
+            }
+        }
     }
 
     /// Ends only with what nobody can explain.
@@ -79,7 +111,7 @@ impl Partition {
         };
         let marks = self.shared.tools.marks(self.id).await?;
         let at = if at.offset.0 < marks.low { self.start_after(at, marks.low).await? } else { at };
-        self.check_end(at, marks.high)?;
+        self.check_end(at.offset, marks.high)?;
         self.learn(|known| known.resume(at, marks.high));
         let shared = &self.shared;
         let share = shared.clients.read(&shared.config, &shared.reach, &shared.ctx, self.id, at.offset)?;
@@ -136,12 +168,12 @@ impl Partition {
     }
 
     /// Whether the partition reaches as far as what was read of it.
-    pub(super) fn check_end(&self, at: LogPosition, high: u64) -> Result<()> {
-        if at.offset.0 <= high {
+    pub(super) fn check_end(&self, at: Offset, high: u64) -> Result<()> {
+        if at.0 <= high {
             self.shrunk.store(0, Ordering::Release);
             return Ok(());
         }
-        let error = shrunk(self.id, at.offset, high);
+        let error = shrunk(self.id, at, high);
         if self.shrunk.fetch_add(1, Ordering::AcqRel) + 1 >= SHRUNK_LOOKS {
             return Err(error);
         }

@@ -11,30 +11,32 @@
 //! function; it is asked at the start and again every few seconds (`watch`). The topic is known by its id, because a
 //! topic that was deleted and made again has the same name and soon the same offsets, and leader epochs do not tell.
 //!
-//! # One reader per partition and process
+//! # One reader per partition, in the processes that need one
 //!
 //! Versions are not stored. They follow from one computation over the whole partition, `max(append time, clock + 1)`, from
 //! an (offset, clock) that the catalog knows. Kafka tells an appender an offset and a time, not the clock there; and it
-//! tells whoever asks for the end an offset and no clock. Both need somebody who has read everything before. So each
-//! process has one **follower** per partition, and everything else stands on it:
+//! tells whoever asks for the end an offset and no clock. Both need somebody who has read everything before. So a process
+//! that has a tail of a partition, or asks for its end, has one **follower** of it, and everything else stands on it:
 //!
 //! - *tails* take what the follower has in memory, and read by themselves only what is older (`window`, `tail`);
-//! - *an append is acknowledged when the follower reads it*, at the offset that the delivery report names, under the write
-//!   id that was sent (`append`). Its version is then what every reader computes, and a report that is wrong (librdkafka
-//!   also reports success without an offset or time) is found out. It costs one fetch after the report, about a
-//!   millisecond, which the process's own tail, and so the caller, waits for anyway: an acknowledged write is visible to
-//!   the next read;
+//! - *an append beside a tail is acknowledged when the follower reads it*, at the offset that the delivery report names,
+//!   under the write id that was sent (`append`). Its version is then what every reader computes. It costs one fetch after
+//!   the report, about a millisecond, which the process's own tail, and so the caller, waits for anyway: an acknowledged
+//!   write is visible to the next read. *A process without a tail* (a dispatcher of a fleet) reads nothing: it believes a
+//!   report that names an append time and an offset at or above the newest that it knows (librdkafka also reports success
+//!   without either), and cannot tell the version. If it read back too, each dispatcher would read the whole log;
 //! - *the end* is the leader's high watermark, asked for after the call began, once the follower has read so far (`end`).
 //!   A leader that lost its office and has not heard of it answers with an old end; what strong reads rest on is a marker
 //!   that enough replicas took ([`Log::strong_end`]), shared by all who wait for one.
 //!
 //! # Appending
 //!
-//! 1. Refuse (certainly not appended) where the topic is not as it must be, no broker answers, the queue is full, or the
-//!    follower is not at the end: a process that cannot read back cannot acknowledge.
+//! 1. Refuse (certainly not appended) where the topic is not as it must be, no broker answers, the queue is full, or a
+//!    follower that is needed is not at the end: a process that cannot read back cannot acknowledge.
 //! 2. Hand it to an idempotent producer with `acks=all` (`produce`). From here on there is no "certainly not".
-//! 3. A report in time, with a time, at or above where the follower stood before the sending: else **unknown**.
-//! 4. The follower reads it there: else **unknown**.
+//! 3. A report in time, with a time, at or above where the follower stood before the sending, or, without one, above what
+//!    the catalog and earlier reports had told by then: else **unknown**.
+//! 4. The follower, where there is one, reads it there: else **unknown**.
 //! 5. Its append time is within a minute of this machine's clock: else alarmed, and **unknown**. It counts for readers all
 //!    the same: what readers compute must not depend on their own clocks.
 //!
@@ -55,7 +57,7 @@
 //!
 //! # Why not just…
 //!
-//! - *…believe the delivery report?* It has no clock, and now and then no offset.
+//! - *…believe every delivery report as it is?* It has no clock, and now and then no offset.
 //! - *…give the clock in a header of each message?* Whoever writes it has read the partition only so far; two appenders
 //!   would hand out one clock twice.
 //! - *…read only after appends that were given a version?* Then the follower's place is not the end, `end` has no clock,
@@ -104,7 +106,7 @@ use async_trait::async_trait;
 use nacre_runtime::Context;
 use nacre_types::{Error, Offset, PartitionId, Result, WriteId};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch as channel;
 
@@ -228,6 +230,11 @@ impl KafkaLog {
     /// What the brokers said of the topic when the log was opened.
     pub fn facts(&self) -> &TopicFacts {
         &self.facts
+    }
+
+    /// How many partitions this process reads now: those that it has tails of, and those whose end it was asked for lately.
+    pub fn followed(&self) -> usize {
+        self.partitions.iter().filter(|partition| partition.is_followed.load(Ordering::SeqCst)).count()
     }
 
     fn partition(&self, id: PartitionId) -> Result<&Arc<Partition>> {

@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, oneshot, watch};
 
 /// Tells what the catalog's `flushed_through` says of a partition now; `None` = nothing was flushed yet.
 type AskStart = dyn Fn(PartitionId) -> BoxFuture<'static, Result<Option<LogPosition>>> + Send + Sync;
@@ -99,6 +99,14 @@ pub(super) struct Partition {
     /// Makes the follower look anew at where it stands.
     pub(super) kick: Notify,
     pub(super) is_followed: AtomicBool,
+    /// Tails that stand on the follower.
+    pub(super) tails: AtomicUsize,
+    /// When somebody wanted the follower last, in milliseconds of this process's steady clock.
+    pub(super) wanted_ms: AtomicU64,
+    /// Nothing that is appended from now on lies below it, by `flushed_through` and the reports since.
+    pub(super) newest: AtomicU64,
+    /// `flushed_through` is in `newest`.
+    pub(super) newest_began: OnceCell<()>,
     /// How often in a row the partition's end was found before a place that had been read.
     pub(super) shrunk: AtomicU32,
     /// Bytes that were handed to a producer and have no report yet.
@@ -119,6 +127,10 @@ impl Partition {
             news: watch::Sender::new(0),
             kick: Notify::new(),
             is_followed: AtomicBool::new(false),
+            tails: AtomicUsize::new(0),
+            wanted_ms: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
+            newest_began: OnceCell::new(),
             shrunk: AtomicU32::new(0),
             queued: Arc::default(),
             repeating: Mutex::default(),

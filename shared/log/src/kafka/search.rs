@@ -142,7 +142,7 @@ impl Partition {
                 TailStep::Restart => return Ok(Stretch::Unknowable),
             };
             if let Some(found) = batch.records.iter().find(|stamped| stamped.record.write_id == id) {
-                let (offset, version, append_time) = (found.offset, found.version, found.append_time);
+                let (offset, version, append_time) = (found.offset, Some(found.version), found.append_time);
                 return Ok(Stretch::Found(Appended { offset, version, append_time }));
             }
         }

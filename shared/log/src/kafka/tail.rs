@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use nacre_runtime::TaskHandle;
 use nacre_types::Result;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// What opening a reader below the window comes to.
@@ -30,8 +31,15 @@ pub(super) struct KafkaTail {
     news: watch::Receiver<u64>,
 }
 
+impl Drop for KafkaTail {
+    fn drop(&mut self) {
+        self.partition.tails.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl KafkaTail {
     pub(super) fn new(partition: Arc<Partition>, from: LogPosition) -> Self {
+        partition.tails.fetch_add(1, Ordering::SeqCst);
         partition.ensure_followed();
         let news = partition.news();
         Self { partition, at: from, own: None, opening: None, news }

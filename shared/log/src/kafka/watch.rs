@@ -99,11 +99,11 @@ struct Look {
 impl Look {
     async fn compare(&mut self, partition: &Arc<Partition>) -> Result<()> {
         // Where the reader stood before the question: an end before that is no race.
-        let Some(at) = partition.at() else { return Ok(()) };
+        let Some(at) = partition.at() else { return compare_newest(partition).await };
         let marks = partition.shared.tools.marks(partition.id).await?;
         partition.known(|known| known.tidy());
         let before = std::mem::replace(self, Self { at: Some(at.offset), end: marks.high });
-        if let Err(error) = partition.check_end(at, marks.high) {
+        if let Err(error) = partition.check_end(at.offset, marks.high) {
             if error.kind() == ErrorKind::Corrupt {
                 let why = partition.explain(error).await;
                 partition.stop(&why);
@@ -121,4 +121,21 @@ impl Look {
         }
         Ok(())
     }
+}
+
+/// Of a partition that is only appended to: whether it still reaches as far as was acknowledged.
+async fn compare_newest(partition: &Arc<Partition>) -> Result<()> {
+    let newest = partition.newest.load(Ordering::Acquire);
+    if newest == 0 {
+        return Ok(());
+    }
+    let high = partition.shared.tools.marks(partition.id).await?.high;
+    match partition.check_end(Offset(newest), high) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            let why = partition.explain(error).await;
+            partition.stop(&why);
+        }
+        _ => {}
+    }
+    Ok(())
 }

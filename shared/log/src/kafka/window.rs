@@ -62,7 +62,7 @@ pub(super) struct Place {
 
 impl Place {
     fn of(stamped: &Stamped) -> Self {
-        let (offset, version, append_time) = (stamped.offset, stamped.version, stamped.append_time);
+        let (offset, version, append_time) = (stamped.offset, Some(stamped.version), stamped.append_time);
         Self { write_id: stamped.record.write_id, appended: Appended { offset, version, append_time } }
     }
 }
@@ -155,6 +155,13 @@ impl Known {
         self.target = target;
         if !matches!(self.phase, Phase::Stopped(_)) {
             self.phase = if at.offset.0 >= target { Phase::AtEnd } else { Phase::Behind(None) };
+        }
+    }
+
+    /// Nobody reads any more: what was known is forgotten.
+    pub(super) fn rest(&mut self) {
+        if !matches!(self.phase, Phase::Stopped(_)) {
+            *self = Self::new(self.max_bytes);
         }
     }
 

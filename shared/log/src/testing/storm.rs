@@ -345,13 +345,12 @@ fn check(world: &World) -> Result<StormReport, String> {
         }
     }
     for (id, place) in world.acknowledged.lock().iter() {
-        let expected = (*id, place.version, place.append_time);
-        if seen.get(&place.offset.0) != Some(&expected) {
-            return Err(format!(
-                "{expected:?} was acknowledged at offset {}; there is {:?}",
-                place.offset,
-                seen.get(&place.offset.0)
-            ));
+        let is_there = |(found, version, time): &(WriteId, i64, i64)| {
+            *found == *id && place.version.is_none_or(|it| it == *version) && *time == place.append_time
+        };
+        let found = seen.get(&place.offset.0);
+        if !found.is_some_and(is_there) {
+            return Err(format!("{id} was acknowledged as {place:?}; there is {found:?}"));
         }
     }
     for id in world.refused.lock().iter() {

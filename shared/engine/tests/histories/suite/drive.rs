@@ -391,6 +391,7 @@ impl Driver {
                 }
                 RowOutcome::Ok { .. } if is_late => return Err("a late row was taken".to_owned()),
                 RowOutcome::Ok { version } => {
+                    let version = version.ok_or("a process with the tail does not know a version")?;
                     let next = written.token.positions.iter().find(|(p, _)| *p == partition);
                     let offset = next.ok_or("the token lacks a partition that was written")?.1.0 - 1;
                     let at = index.entry(partition).or_default();

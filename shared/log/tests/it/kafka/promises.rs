@@ -1,6 +1,6 @@
 //! What every log promises, on a real broker.
 
-use super::world::{Flushed, LONG, P, START, broker, config, fresh, name, open, topic};
+use super::world::{Flushed, LONG, P, START, broker, config, fresh, name, open, topic, until};
 use nacre_log::kafka::{KafkaConfig, create_topic, describe_topic};
 use nacre_log::testing::{StormPlan, TestClock, conformance, storm};
 use nacre_log::{AppendOutcome, EncodedRecord, Log, Op, RecordBuilder, TailStep};
@@ -57,6 +57,33 @@ async fn a_topic_that_nacre_makes_is_as_the_log_must_have_it_and_is_made_once() 
     assert_eq!((log.partitions(), log.facts()), (3, &made));
     let three = KafkaConfig { replicas: 3, topic: name(), ..config };
     assert_eq!(create_topic(&three, 1, &ctx).await.unwrap_err().code(), "log-topic-refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_appends_reads_nothing_and_who_asked_stops_reading() {
+    let Some(address) = broker() else { return };
+    let config = KafkaConfig { idle_after: Duration::from_millis(300), ..topic(&address, 1).await };
+    let log = open(&config, &Flushed::default(), &Context::for_tests(1)).await.unwrap();
+    let append = async |id: u64| match log.append(P, record(u128::from(id), 10), LONG).await {
+        AppendOutcome::Appended(place) => place,
+        other => panic!("{other:?}"),
+    };
+    for id in 0..3 {
+        let place = append(id).await;
+        assert_eq!((place.offset, place.version), (Offset(id), None));
+    }
+    assert_eq!(log.followed(), 0);
+    for round in 1..3 {
+        assert_eq!(log.end(P).await.unwrap().offset, Offset(2 + round));
+        assert_eq!(log.followed(), 1);
+        until("nobody reads", async || log.followed() == 0).await;
+        assert_eq!(append(2 + round).await.version, None);
+    }
+    let mut tail = log.tail(P, START).await.unwrap();
+    let TailStep::Batch(batch) = tail.next().await.unwrap() else { panic!("restart") };
+    assert_eq!(batch.records.first().unwrap().offset, Offset(0));
+    let place = append(9).await;
+    assert!(place.version.is_some() && log.followed() == 1, "beside a tail it is read back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,8 +197,8 @@ async fn a_log_that_is_dropped_takes_nothing_more_and_loses_nothing() {
     let config = topic(&address, 1).await;
     let ctx = Context::for_tests(1);
     let log = open(&config, &Flushed::default(), &ctx).await.unwrap();
-    let AppendOutcome::Appended(_) = log.append(P, record(1, 10), LONG).await else { panic!("not appended") };
     let mut tail = log.tail(P, START).await.unwrap();
+    let AppendOutcome::Appended(_) = log.append(P, record(1, 10), LONG).await else { panic!("not appended") };
     drop(log);
     assert!(matches!(tail.next().await, Ok(TailStep::Batch(_))), "what was read is delivered");
     assert_eq!(tail.next().await.unwrap_err().code(), "log-closing");
