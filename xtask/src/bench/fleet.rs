@@ -54,6 +54,9 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     if wanted("mixed") {
         fleet.mixed()?;
     }
+    if wanted("change") {
+        fleet.change()?;
+    }
     Ok(())
 }
 
@@ -71,7 +74,7 @@ pub(crate) struct Stack {
     said: String,
     pub(crate) api: SocketAddr,
     kafka: String,
-    processes: BTreeMap<String, u32>,
+    pub(super) processes: BTreeMap<String, u32>,
     /// Where each of the store's processes tells its metrics.
     pub(crate) metrics: BTreeMap<String, SocketAddr>,
     /// Where everything is kept.
@@ -140,12 +143,12 @@ fn cpu_of(pid: u32) -> Option<f64> {
 }
 
 /// What is measured.
-struct Fleet {
+pub(super) struct Fleet {
     program: PathBuf,
-    stack: Stack,
-    seconds: Duration,
-    keys: u64,
-    connections: u64,
+    pub(super) stack: Stack,
+    pub(super) seconds: Duration,
+    pub(super) keys: u64,
+    pub(super) connections: u64,
 }
 
 impl Fleet {
@@ -257,7 +260,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn get(&self, clients: u64, seconds: Duration) -> Outcome<Sample> {
+    pub(super) fn get(&self, clients: u64, seconds: Duration) -> Outcome<Sample> {
         let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
         let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
         let prepare = |_| Request { bytes: first.bytes.clone(), body_at: 0 };

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the benchmarks of every crate, and those of the whole program beside its peers.
 
 pub(crate) mod batch;
+mod change;
 pub(crate) mod clients;
 mod drive;
 pub(crate) mod fleet;
@@ -33,7 +34,7 @@ usage: cargo xtask bench [COMMAND]
                  [--bytes 2G] [--rounds 1] [--memory-mib 512] [--load-memory 128MiB] [--soft] [--lineitem 1]
                  [--only rewrite|lineitem|adopt]
   fleet        the production stack on this machine: writes beside a bare producer, reads alone and beside a stream
-                 [--rounds 3] [--seconds 6] [--keys 400k] [--clients 16] [--only write|visible|read|mixed] [--bare FILE, the bare producer]
+                 [--rounds 3] [--seconds 6] [--keys 400k] [--clients 16] [--only write|visible|read|mixed|change] [--bare FILE, the bare producer]
   drive        one kind of traffic against a server that runs already, for a profiler to look at
                  [--server 127.0.0.1:8790] [--what get|batch-get|write] [--json] [--seconds 5] [--clients 16]
                  [--keys 100k] [--batch 100] [--rate ROWS_A_SECOND]

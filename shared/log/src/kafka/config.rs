@@ -328,6 +328,8 @@ impl KafkaConfig {
         all.extend([
             ("enable.idempotence", "true".to_owned()),
             ("acks", "all".to_owned()),
+            // With more, one that fails makes the next out of order, and what may be in the log is sent anew (`produce`).
+            ("max.in.flight.requests.per.connection", "1".to_owned()),
             // None of its own: it would send again, under another epoch, what may be in the log already (`produce`).
             ("message.timeout.ms", "0".to_owned()),
             ("enable.gapless.guarantee", "true".to_owned()),

@@ -1,4 +1,4 @@
-//! Producers: one at a time, rebuilt after a fatal error, and when a record was not delivered in time.
+//! Producers: a few side by side, each rebuilt after a fatal error, and when a record was not delivered in time.
 //!
 //! An idempotent producer that met a fatal error takes nothing more, and is replaced. It is not dropped then: dropping
 //! purges what waits and what is under way, and whoever waits would be told a failure that may have been a success. It
@@ -14,6 +14,14 @@
 //! delivered in time ends its producer: nothing is handed to it any more, everything that it still has is purged, which
 //! answers *unknown*, and another takes its place. Records of partitions that are well share that fate: rarely, and as
 //! unknowns, which repeats settle.
+//!
+//! # Why one request at a time, in lanes
+//!
+//! librdkafka raises the epoch for another reason too: a request of a partition that was sent while the one before it failed
+//! (a leader moved) is refused as out of order, and it "recovers" by renumbering everything, with the same harm. With one
+//! request under way per producer and broker, and none to a new leader before the old one's answer, no request is ever out
+//! of order. One request of one partition at a time would make partitions wait for each other, so there are several
+//! producers, each for its part of the partitions; they are made when they are first needed.
 
 use super::client::{self, Reach, heard, speak};
 use super::config::KafkaConfig;
@@ -38,6 +46,8 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
+/// Producers of one process. Each has a thread for each broker; each has one request under way at each.
+const LANES: usize = 8;
 /// How often a producer is looked at: whether something is late, or all has come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -213,8 +223,8 @@ pub(super) struct Producers {
     config: KafkaConfig,
     reach: Arc<Reach>,
     ctx: Context,
-    /// `None` only while it ends.
-    current: Mutex<Option<Arc<Generation>>>,
+    /// Each partition has its lane, which has a producer once it is needed.
+    lanes: [Mutex<Option<Arc<Generation>>>; LANES],
 }
 
 impl fmt::Debug for Producers {
@@ -225,21 +235,29 @@ impl fmt::Debug for Producers {
 
 impl Drop for Producers {
     fn drop(&mut self) {
-        if let Some(last) = self.current.get_mut().take() {
-            retire(last, &self.ctx, self.config.settled_after() * 2);
+        for lane in &mut self.lanes {
+            if let Some(last) = lane.get_mut().take() {
+                retire(last, &self.ctx, self.config.settled_after() * 2);
+            }
         }
     }
 }
 
 impl Producers {
     pub(super) fn new(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Self> {
-        let first = generation(config, reach, ctx)?;
-        Ok(Self {
+        let made = Self {
             config: config.clone(),
             reach: reach.clone(),
             ctx: ctx.clone(),
-            current: Mutex::new(Some(first)),
-        })
+            lanes: Default::default(),
+        };
+        // Settings that librdkafka does not take are told now.
+        made.usable(PartitionId(0))?;
+        Ok(made)
+    }
+
+    fn lane(&self, partition: PartitionId) -> &Mutex<Option<Arc<Generation>>> {
+        &self.lanes[partition.0 as usize % LANES]
     }
 
     /// Hands a record over. `sent` is answered once, when its report comes.
@@ -248,7 +266,7 @@ impl Producers {
     /// It was not handed over, and certainly is not in the log: `Overloaded` (`log-queue-full`), `Invalid`
     /// (`record-too-long`), `Unavailable`.
     pub(super) fn send(&self, partition: PartitionId, record: &EncodedRecord, sent: Sent) -> Result<()> {
-        let generation = self.usable()?;
+        let generation = self.usable(partition)?;
         let way = generation.under_way.enter(self.ctx.clock.monotonic());
         let handed = Box::new(Handed { sent, _way: way });
         let message = BaseRecord::<[u8], [u8], Box<Handed>>::with_opaque_to(&self.config.topic, handed)
@@ -265,9 +283,9 @@ impl Producers {
         })
     }
 
-    /// The producer, a new one where the old one met a fatal error or was late.
-    fn usable(&self) -> Result<Arc<Generation>> {
-        let mut current = self.current.lock();
+    /// A partition's producer, a new one where there is none, or the old one met a fatal error or was late.
+    fn usable(&self, partition: PartitionId) -> Result<Arc<Generation>> {
+        let mut current = self.lane(partition).lock();
         match &*current {
             Some(generation) if generation.is_usable() => Ok(generation.clone()),
             _ => {

@@ -21,13 +21,14 @@ async fn a_producer_that_met_a_fatal_error_is_replaced_and_still_reports_what_it
     };
     let (reach, queued) = (Arc::default(), Arc::default());
     let producers = Producers::new(&config, &reach, &ctx).unwrap();
-    let current = || Arc::as_ptr(producers.current.lock().as_ref().unwrap());
+    let current = || Arc::as_ptr(producers.lane(P).lock().as_ref().unwrap());
     let before = send(&producers, &queued);
     let first = current();
     assert_eq!(queued.load(Ordering::Acquire), 10);
-    producers.current.lock().as_ref().unwrap().is_fatal.store(true, Ordering::Release);
+    producers.lane(P).lock().as_ref().unwrap().is_fatal.store(true, Ordering::Release);
     let after = send(&producers, &queued);
     assert_ne!(current(), first);
+    assert!(producers.lane(PartitionId(1)).lock().is_none(), "a lane that nobody needs has no producer");
     // Given up after the time-out, not when the producer was replaced.
     let begun = ctx.clock.monotonic();
     for report in [before, after] {
@@ -48,7 +49,7 @@ async fn a_record_that_is_late_ends_its_producer_with_all_that_it_has() {
     };
     let (reach, queued) = (Arc::default(), Arc::default());
     let producers = Producers::new(&config, &reach, &ctx).unwrap();
-    let first = producers.current.lock().clone().unwrap();
+    let first = producers.lane(P).lock().clone().unwrap();
     let late = send(&producers, &queued);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let young = send(&producers, &queued);
@@ -58,7 +59,7 @@ async fn a_record_that_is_late_ends_its_producer_with_all_that_it_has() {
     }
     assert!(!first.is_usable() && first.under_way.oldest().is_none());
     let next = send(&producers, &queued);
-    assert!(!Arc::ptr_eq(&first, producers.current.lock().as_ref().unwrap()));
+    assert!(!Arc::ptr_eq(&first, producers.lane(P).lock().as_ref().unwrap()));
     drop((first, producers));
     assert_eq!(next.await.unwrap(), Report::Failed(RDKafkaErrorCode::PurgeQueue));
     assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
