@@ -1,8 +1,8 @@
 //! The command line: what may be said. Each command's own words stand in its file in [`crate::commands`].
 
 use crate::commands::{
-    check, completions, config, delete, doctor, explain, get, later, load, loads, log, namespace, put, scan,
-    serve, table, token, topic, versions,
+    check, completions, config, delete, doctor, explain, format, get, later, load, loads, log, namespace,
+    put, scan, serve, table, token, topic, versions,
 };
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// The log of a store
     #[command(subcommand)]
     Log(log::Command),
+    /// Which formats the store's processes may write, and when older programs can no longer read it
+    #[command(subcommand)]
+    Format(format::Command),
     /// Look for what is wrong with the settings, the store and the server
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell

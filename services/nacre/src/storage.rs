@@ -17,8 +17,9 @@ use nacre_types::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The highest format level that this program understands.
-const FORMAT_LEVEL: u32 = 1;
+/// The highest format level that this program understands: 1 = the first; 2 = tables with sources (edits 31 to 33, manifest
+/// snapshots of version 2).
+pub(crate) const FORMAT_LEVEL: u32 = 2;
 /// Where the catalog and the log lie in a store. Never changed: stores have them there.
 const CATALOG_ROOT: &str = "catalog";
 const LOG_ROOT: &str = "log";

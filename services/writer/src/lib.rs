@@ -72,6 +72,11 @@ pub async fn run(
     Ok(())
 }
 
+/// How soon a flush that failed is tried again; twice as long each time,
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// and no longer than this.
+const RETRY_MOST: Duration = Duration::from_secs(4);
+
 /// Whose turn it is to flush a partition.
 enum Turn {
     Placed(Assigned),
@@ -103,6 +108,7 @@ async fn flush_when_due(
     mut turn: Turn,
 ) {
     let mut last = ctx.clock.monotonic();
+    let (mut not_before, mut wait) = (Duration::ZERO, RETRY_FIRST);
     let mut through = None;
     while !sleep(config.look_every, shutdown).await {
         if !turn.is_ours(node, partition).await {
@@ -115,12 +121,12 @@ async fn flush_when_due(
             node.note_flushed(partition, Some(began));
         }
         let is_due = bytes > 0 && ctx.clock.monotonic().saturating_sub(last) >= node.flush_config().every;
-        if !is_due && bytes < node.flush_config().tail_bytes {
+        if (!is_due && bytes < node.flush_config().tail_bytes) || began < not_before {
             continue;
         }
-        last = began;
         match node.flush(partition, FlushMode::Due).await {
             Ok(report) => {
+                (last, wait) = (began, RETRY_FIRST);
                 node.note_flushed(partition, Some(began));
                 // Rows of quiet tables stay carried for hours; that they still are is no news.
                 if through.replace(report.through) == Some(report.through) && report.tables_flushed == 0 {
@@ -137,6 +143,9 @@ async fn flush_when_due(
             }
             Err(error) => {
                 node.note_flush_failed();
+                // It stays due: a store that was away is not waited for until the next flush would be.
+                not_before = ctx.clock.monotonic().saturating_add(wait);
+                wait = (wait * 2).min(RETRY_MOST);
                 tracing::warn!(%partition, %error, "the flush failed; it is tried again");
             }
         }

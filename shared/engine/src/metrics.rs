@@ -92,6 +92,8 @@ metrics! {
     loads_failed: Counter,
     /// Keys that were read ahead of their readers
     keys_warmed: Counter,
+    /// Blocks of flushes and compactions that were read before they were shown
+    blocks_warmed: Counter,
 }
 
 impl Node {

@@ -171,7 +171,7 @@ impl Table {
     }
 
     /// The blocks that are asked for most, each by the key that was last asked for in it, with how often.
-    fn hot_blocks(&self, most: usize, is_of: impl Fn(PartitionId) -> bool) -> Vec<(u32, Key)> {
+    pub(crate) fn hot_blocks(&self, most: usize, is_of: impl Fn(PartitionId) -> bool) -> Vec<(u32, Key)> {
         let manifest = self.manifest();
         let mut all: Vec<(SegmentId, HotBlock)> = Vec::new();
         for segment in manifest.segments() {

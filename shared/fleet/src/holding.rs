@@ -198,7 +198,7 @@ mod tests {
 
     fn member(id: u128, roles: &[Role], state: NodeState) -> Member {
         let node = Node { id: ProcessId(id), zone: String::new(), weight: 1, state };
-        Member { roles: roles.to_vec(), name: String::new(), address: "h:1".into(), node }
+        Member { roles: roles.to_vec(), name: String::new(), address: "h:1".into(), node, format_level: 1 }
     }
 
     fn members(own: &Member, others: &[Member]) -> Members {

@@ -58,6 +58,8 @@ pub struct Member {
     pub address: String,
     /// As a cache node and as a writer: its id, zone, weight and state.
     pub node: Node,
+    /// The highest format level that it understands.
+    pub format_level: u32,
 }
 
 /// Fields may be added: who does not know one passes over it.
@@ -73,9 +75,16 @@ struct Said {
     zone: String,
     weight: u32,
     state: State,
+    #[serde(default = "first_format_level")]
+    format: u32,
 }
 
 const VERSION: u32 = 1;
+
+/// Of the programs that said nothing of it.
+fn first_format_level() -> u32 {
+    1
+}
 
 impl Member {
     /// Whether it plays a role.
@@ -102,6 +111,7 @@ impl Member {
                 NodeState::Serving => State::Serving,
                 NodeState::Leaving => State::Leaving,
             },
+            format: self.format_level,
         };
         // Strings and numbers always encode.
         serde_json::to_vec(&said).unwrap_or_default().into()
@@ -125,6 +135,7 @@ impl Member {
             roles: said.roles.iter().filter_map(known).collect(),
             name: said.name,
             address: said.address,
+            format_level: said.format,
             node: Node {
                 id: process.id,
                 zone: said.zone,
@@ -150,12 +161,13 @@ mod tests {
             name: "cache-1".into(),
             address: "10.0.0.7:8791".into(),
             node: Node { id: ProcessId(7), zone: "a".into(), weight: 64, state: NodeState::Joining },
+            format_level: 2,
         }
     }
 
     #[test]
     fn what_a_process_says_of_itself_keeps_its_form() {
-        let text = r#"{"v":1,"roles":["cache","writer"],"name":"cache-1","address":"10.0.0.7:8791","zone":"a","weight":64,"state":"joining"}"#;
+        let text = r#"{"v":1,"roles":["cache","writer"],"name":"cache-1","address":"10.0.0.7:8791","zone":"a","weight":64,"state":"joining","format":2}"#;
         assert_eq!(member().encode(), text);
         let said = Process { id: ProcessId(7), info: member().encode() };
         assert_eq!(Member::decode(&said).unwrap(), Some(member()));
@@ -165,7 +177,12 @@ mod tests {
     fn what_newer_processes_say_besides_is_passed_over() {
         let info = br#"{"v":2,"roles":["cache","baker"],"weight":1,"state":"serving","shoe_size":44}"#;
         let found = Member::decode(&Process { id: ProcessId(1), info: Bytes::from_static(info) }).unwrap();
-        assert_eq!(found.unwrap().roles, [Role::Cache]);
+        let found = found.unwrap();
+        assert_eq!(
+            (&found.roles[..], found.format_level),
+            (&[Role::Cache][..], 1),
+            "who says no level knows the first"
+        );
         for quiet in [&b""[..], b"all"] {
             let process = Process { id: ProcessId(1), info: Bytes::copy_from_slice(quiet) };
             assert_eq!(Member::decode(&process).unwrap(), None);

@@ -100,6 +100,7 @@ mod tests {
             name: format!("n{id}"),
             address: format!("h{id}:1"),
             node: Node { id: ProcessId(id), zone: zone.into(), weight: 1, state: NodeState::Serving },
+            format_level: 1,
         }
     }
 

@@ -138,6 +138,48 @@ impl StoreIdentity {
         }
     }
 
+    /// Raises the store's format level to `level`, unless it is there already; answers the identity as it is then. Two who
+    /// raise it at once both see it raised.
+    ///
+    /// # Errors
+    /// `NotFound` (`store-not-found`) where no process has started on it yet; `Corrupt`; `Unavailable`, after which it may be
+    /// raised or not: ask again.
+    pub async fn raise_format_level(store: &dyn ObjectStore, level: u32, ctx: &Context) -> Result<Self> {
+        let path = ObjectPath::new(NAME)?;
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        let mut failed = None;
+        for _ in 0..ATTEMPTS {
+            match store.get(&path, GetOptions::default()).await {
+                Ok(object) => {
+                    let identity = Self::decode(&object.bytes)?;
+                    if identity.format_level >= level {
+                        return Ok(identity);
+                    }
+                    let raised = Self { format_level: level, ..identity }.encode();
+                    // What lies there afterwards is read in the next round, whatever the answer was.
+                    match store.put(&path, raised, PutMode::Replace(object.meta.tag)).await {
+                        Ok(_) => {}
+                        Err(error) if error.kind().is_retryable() || error.kind() == ErrorKind::Unknown => {
+                            failed = Some(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Error::not_found(
+                        "the store has no identity: no process has started on it yet",
+                    )
+                    .with_code("store-not-found"));
+                }
+                Err(error) if error.kind().is_retryable() => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(backoff.next(&*ctx.ids)).await;
+        }
+        let why = failed.map_or_else(String::new, |error| error.to_string());
+        Err(Error::unavailable(format!("whether the format level was raised is not known: {why}")))
+    }
+
     /// Refuses a process that is configured otherwise.
     ///
     /// # Errors
@@ -225,6 +267,27 @@ mod tests {
         let older = Expected { format_level: 0, ..expected() };
         let error = StoreIdentity::open_or_create(&store, &older, &ctx).await.unwrap_err();
         assert_eq!(error.code(), "newer-format");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_format_level_is_raised_in_any_weather_and_never_lowered() {
+        let ctx = Context::for_tests(1);
+        for fault in
+            [Fault::LostAnswer, Fault::UnderWay, Fault::SentTwice, Fault::LostRequest, Fault::Unavailable]
+        {
+            let store = FaultyStore::new(Arc::new(MemoryStore::new(&ctx)), 1);
+            let error = StoreIdentity::raise_format_level(&store, 2, &ctx).await.unwrap_err();
+            assert_eq!(error.code(), "store-not-found");
+            let first = StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap();
+            store.script(Operation::Put, "identity", fault);
+            store.script(Operation::Read, "identity", Fault::Unavailable);
+            let raised = StoreIdentity::raise_format_level(&store, 2, &ctx).await.unwrap();
+            assert_eq!(raised, StoreIdentity { format_level: 2, ..first }, "{fault:?}");
+            store.deliver().await;
+            assert_eq!(StoreIdentity::raise_format_level(&store, 1, &ctx).await.unwrap(), raised);
+            let error = StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap_err();
+            assert_eq!(error.code(), "newer-format", "the older program does not start any more");
+        }
     }
 
     #[tokio::test(start_paused = true)]

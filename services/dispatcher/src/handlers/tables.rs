@@ -72,6 +72,21 @@ pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     let (source, patch) = nacre_api::take_source(&call.json_body().await?)?;
     // Applied to whatever the settings are when the edit is made, so that two patches at once both count.
     let consistency = call.app.node.namespace(&namespace).await?.consistency;
+    let declared = match &source {
+        SourcePatch::Changed(patch) => {
+            let found = call.app.node.table(&namespace, &name).await?;
+            let held = call.app.node.source_info(&found).await?;
+            let held = held.and_then(|held| serde_json::to_value(held.declaration).ok()).unwrap_or_default();
+            Some(nacre_api::merged(held, patch))
+        }
+        SourcePatch::Untouched | SourcePatch::Removed => None,
+    };
+    // A source that is not taken must not leave the settings changed that came with it.
+    if let (Some(declared), Some(patch)) = (&declared, &patch) {
+        let found = call.app.node.table(&namespace, &name).await?;
+        let settings = nacre_api::merge_patch(&found.settings(), patch, consistency)?;
+        call.app.node.check_source(declared, &settings).await?;
+    }
     let found = match patch {
         Some(patch) => {
             let change =
@@ -83,11 +98,7 @@ pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     match source {
         SourcePatch::Untouched => {}
         SourcePatch::Removed => call.app.node.declare_source(&found, None).await?,
-        SourcePatch::Changed(patch) => {
-            let held = call.app.node.source_info(&found).await?;
-            let held = held.and_then(|held| serde_json::to_value(held.declaration).ok()).unwrap_or_default();
-            call.app.node.declare_source(&found, Some(&nacre_api::merged(held, &patch))).await?;
-        }
+        SourcePatch::Changed(_) => call.app.node.declare_source(&found, declared.as_ref()).await?,
     }
     Ok(Answer::json(StatusCode::OK, &described(call, ns, table, &found).await?))
 }

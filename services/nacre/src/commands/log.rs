@@ -74,7 +74,7 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
 }
 
 /// Opens a store that is there: a question must not make one where there is none.
-async fn opened(settings: &StorageSettings) -> Result<storage::Storage> {
+pub(super) async fn opened(settings: &StorageSettings) -> Result<storage::Storage> {
     let (url, ctx) = (settings.store_url(), Context::system());
     if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
         return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));

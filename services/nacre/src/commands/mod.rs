@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod format;
 pub(crate) mod get;
 pub(crate) mod later;
 pub(crate) mod load;
@@ -37,6 +38,7 @@ pub(crate) fn run(said: &Said) -> Result<()> {
         Command::Check(arguments) => check::run(arguments, &out),
         Command::Config(command) => config::run(command, said, &out),
         Command::Log(command) => wait(log::run(command, &out)),
+        Command::Format(command) => wait(format::run(command, &out)),
         Command::Doctor(arguments) => wait(doctor::run(arguments, said, &out)),
         Command::Completions(arguments) => completions::run(arguments, &out),
         Command::Token(command) => wait(token::run(command, global)),

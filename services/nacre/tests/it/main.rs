@@ -10,6 +10,7 @@ mod dynamodb;
 #[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
 mod fleet;
 mod fleet_here;
+mod format;
 mod full_disk;
 mod harness;
 #[cfg(feature = "kafka")]
@@ -22,3 +23,4 @@ mod s3;
 mod serve;
 #[cfg(feature = "kafka")]
 mod sources;
+mod upgrade;

@@ -275,6 +275,11 @@ fn a_topic_that_is_not_what_was_declared_stops_its_source() {
     let stopped = || source_of(&http, "t")["partitions"][0]["stopped"].as_str().map(str::to_owned);
     runtime.block_on(topic.send(0, None, Some(b"canary"))).unwrap();
     wait("it stopped", || stopped().is_some_and(|why| why.contains("offset 1") && !why.contains("canary")));
+    let bad = json!({"max_versions": 7, "source": {"on_error": "shrug"}}).to_string();
+    let (status, problem) = http.ask("PATCH", path, bad);
+    assert_eq!(status, 422, "{problem}");
+    let table = http.ask("GET", path, "").1;
+    assert_ne!(number(&table["max_versions"]), 7, "what came with a bad source is not applied: {table}");
     let (status, body) = http.ask("PATCH", path, json!({"source": {"on_error": "skip"}}).to_string());
     assert_eq!(status, 200, "{body}");
     wait("it goes on", || applied(&source_of(&http, "t")) == 2 && stopped().is_none());

@@ -42,7 +42,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             read: Duration::from_secs(5),
-            write: Duration::from_secs(8),
+            write: Duration::from_secs(5),
             wait: Duration::from_secs(5),
             at_once: 128,
             attempts: 4,

@@ -35,12 +35,31 @@ pub struct SourceInfo {
     pub partitions: Vec<(Offset, Option<PartitionState>)>,
 }
 
+/// From this format level on a store may hold tables with sources.
+const FORMAT_LEVEL: u32 = 2;
+
 impl Node {
+    /// Refuses what programs that may still run on the store could not read.
+    async fn check_format_level(&self) -> Result<()> {
+        // Read anew: it is raised by a command, while processes run. A store without identity has no other programs.
+        let identity = nacre_store::StoreIdentity::read(&*self.shared.store).await?;
+        let level = identity.map_or(FORMAT_LEVEL, |identity| identity.format_level);
+        if level >= FORMAT_LEVEL {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "sources want format level {FORMAT_LEVEL}, and the store has {level}, which older programs can read; when all \
+             processes run this release, raise it with: nacre format upgrade"
+        ))
+        .with_code("format-level"))
+    }
+
     /// Declares the source of a table, or removes it (`None`). The same declaration again changes nothing; one that keeps
     /// topic and start goes on where the old one stands; any other begins at its start.
     ///
     /// # Errors
-    /// `Invalid` (`source-invalid`) naming the field; `NotFound` (`source-topic-missing`); `Conflict`; `Unavailable`.
+    /// `Invalid` (`source-invalid`) naming the field; `NotFound` (`source-topic-missing`); `Conflict`, (`format-level`) where
+    /// the store may still be read by programs that know no sources; `Unavailable`.
     pub async fn declare_source(self: &Arc<Self>, table: &Arc<Table>, value: Option<&Value>) -> Result<()> {
         table.check_not_dropped()?;
         table.refresh().await?;
@@ -50,6 +69,7 @@ impl Node {
             };
             return table.commit(Box::new(remove)).await.map(drop);
         };
+        self.check_format_level().await?;
         let wanted = Declaration::parse(value)?;
         wanted.check(&table.settings())?;
         let body = Bytes::from(
@@ -84,6 +104,7 @@ impl Node {
     /// # Errors
     /// As [`Node::declare_source`].
     pub async fn check_source(&self, value: &Value, settings: &TableSettings) -> Result<()> {
+        self.check_format_level().await?;
         let wanted = Declaration::parse(value)?;
         wanted.check(settings)?;
         let topic = self.topics()?.topic(&wanted.kafka).await?;

@@ -208,14 +208,15 @@ impl Table {
             .any(|change| matches!(change, Change::CommitLoad { .. } | Change::RevertLoad { .. }));
         let table = self.clone();
         let notice = async move {
-            for partition in table.partitions() {
+            let notices = table.partitions().into_iter().map(async |partition| {
                 let id = WriteId(table.shared.ctx.ids.random_u128());
                 let record = EncodedRecord::notice(id, table.id, seq);
                 let outcome = table.shared.log.append(partition, record, NOTICE_LIMIT).await;
                 if !matches!(outcome, AppendOutcome::Appended(_)) {
                     tracing::debug!(table = %table.id, "a notice was not appended; the others poll");
                 }
-            }
+            });
+            futures::future::join_all(notices).await;
         };
         if makes_edition {
             notice.await;

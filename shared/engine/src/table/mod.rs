@@ -3,6 +3,7 @@
 //! A table's state in a process is one manifest and a list of memtables, guarded by a lock that is held for moments
 //! and never across a wait. Whoever changes it publishes a new [`View`]; readers load the pointer and never lock.
 
+mod ahead;
 mod commit;
 mod lateness;
 mod open;
@@ -158,6 +159,7 @@ impl Table {
     pub(crate) async fn follow_what_was_heard(self: &Arc<Self>) {
         loop {
             let heard = self.heard.load(Ordering::Acquire);
+            self.warm_ahead().await;
             if let Err(error) = self.refresh().await {
                 tracing::warn!(table = %self.id, %error, "an edit that was told of could not be read; the next poll tries again");
                 self.heard.fetch_min(self.seq().0, Ordering::AcqRel);

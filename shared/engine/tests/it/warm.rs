@@ -1,11 +1,12 @@
 //! What is hot is read before it is asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use nacre_engine::{HotKeys, LoadMode, Lookup, NodeConfig, Source, Table};
+use nacre_engine::{FlushMode, HotKeys, LoadMode, Lookup, NodeConfig, Source, Table};
 use nacre_types::{Key, PartitionId, TableSettings};
 
-use super::harness::{Harness, prepare, show};
+use super::harness::{Harness, prepare, put, row, show};
 
 const ROWS: u32 = 20_000;
 /// Every so many-th key is asked for.
@@ -55,7 +56,7 @@ async fn replaced(config: NodeConfig) -> usize {
 #[tokio::test]
 async fn a_load_that_replaces_a_table_answers_warm_where_the_old_one_did() {
     assert_eq!(replaced(NodeConfig::default()).await, hot_keys().len());
-    let cold = NodeConfig { warm_limit: std::time::Duration::ZERO, ..NodeConfig::default() };
+    let cold = NodeConfig { warm_limit: Duration::ZERO, ..NodeConfig::default() };
     assert_eq!(replaced(cold).await, 0, "it is the warming that does it");
 }
 
@@ -75,9 +76,68 @@ async fn a_process_that_comes_reads_what_is_hot_in_another() {
 
     let other = Harness::over(harness.store.clone(), 2).await;
     let unknown = HotKeys { table: nacre_types::TableId(99), keys: vec![Key::new("k").unwrap()] };
-    let limit = std::time::Duration::from_secs(60);
+    let limit = Duration::from_secs(60);
     let warmed = other.node.warm([vec![unknown], hot].concat(), limit).await;
     assert_eq!(warmed, hot_keys().len());
     let table = other.table("t", TableSettings::default()).await;
     assert_eq!(warm(&other, &table).await, hot_keys().len());
+}
+
+/// Two processes; the second one is told of edits by notices and does not poll.
+async fn two(config: NodeConfig) -> (Harness, Harness) {
+    let one = Harness::memory().await;
+    let quiet = NodeConfig { poll_every: Duration::from_secs(600), ..config };
+    let other = Harness::with(one.store.clone(), 2, quiet).await;
+    one.wait_for_company().await;
+    (one, other)
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waited).await.is_ok(), "{what} never comes");
+}
+
+/// How many of `keys` the second process answers from memory once the first one has flushed the table.
+async fn flushed(config: NodeConfig) -> (usize, usize) {
+    let (one, other) = two(config).await;
+    let table = one.table("t", TableSettings::default()).await;
+    let keys = hot_keys();
+    put(&table, keys.iter().map(|key| row(key, Some("v"), None)).collect()).await;
+    let there = other.table("t", TableSettings::default()).await;
+    let all = keys.len() as u64;
+    until("the tail", || there.info().tail_rows == all).await;
+    one.node.flush(PartitionId(0), FlushMode::All).await.unwrap();
+    until("the flush", || there.info().segments > 0).await;
+    (warm(&other, &there).await, keys.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_flushed_is_warm_when_it_is_shown() {
+    let (warm, all) = flushed(NodeConfig::default()).await;
+    assert_eq!(warm, all);
+    let (warm, all) = flushed(NodeConfig { warm_limit: Duration::ZERO, ..NodeConfig::default() }).await;
+    assert!(warm < all, "it is the warming that does it: {warm} of {all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_another_process_merged_the_hot_blocks_are_warm() {
+    let (one, other) = two(NodeConfig::default()).await;
+    let table = one.table("t", TableSettings::default()).await;
+    let there = other.table("t", TableSettings::default()).await;
+    for round in 0_u64..8 {
+        put(&table, hot_keys().iter().map(|key| row(key, Some("v"), None)).collect()).await;
+        one.node.flush(PartitionId(0), FlushMode::All).await.unwrap();
+        until("the flush", || there.info().segments > round).await;
+    }
+    for _ in 0..4 {
+        warm(&other, &there).await;
+    }
+    let before = there.info().segments;
+    assert!(table.compact_once().await.unwrap().is_some(), "eight small segments are worth a merge");
+    until("the merge", || there.info().segments < before).await;
+    assert_eq!(warm(&other, &there).await, hot_keys().len());
 }

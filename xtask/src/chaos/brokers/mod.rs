@@ -161,6 +161,14 @@ impl Cluster {
         self.ask("move", topic)
     }
 
+    /// Of each partition, which broker leads it; those without a leader are left out.
+    pub(super) fn leaders(&self, topic: &str) -> Outcome<Vec<usize>> {
+        let told = self.ask("who", topic)?;
+        let ids = told["leaders"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+        // Brokers are numbered from 1 among themselves.
+        Ok(ids.filter_map(|id| usize::try_from(id).ok()?.checked_sub(1)).collect())
+    }
+
     /// Waits until every partition has all its replicas in sync.
     pub(super) fn wait_in_sync(&self, topic: &str, limit: Duration) -> Outcome {
         let begun = Instant::now();

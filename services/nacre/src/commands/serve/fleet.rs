@@ -145,6 +145,7 @@ impl FleetSettings {
                 weight: self.weight.unwrap_or(gibibytes),
                 state: if joins { NodeState::Joining } else { NodeState::Serving },
             },
+            format_level: crate::storage::FORMAT_LEVEL,
         }
     }
 

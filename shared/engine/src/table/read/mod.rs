@@ -24,7 +24,7 @@ use crate::{
 use at_hand::AtHand;
 pub(crate) use consistency::Touch;
 use consistency::is_fresh_enough;
-use fetch::Fetcher;
+pub(crate) use fetch::Fetcher;
 use get::{Lies, gather, rules};
 
 const ATTEMPTS: usize = 4;
