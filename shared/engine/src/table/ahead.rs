@@ -45,7 +45,8 @@ struct Ahead {
 }
 
 impl Table {
-    /// Reads what the next edits bring. Nothing depends on it.
+    /// Reads what the next edits bring, or takes them over at once where nothing is to be read, or where a load is shown or
+    /// undone: nodes must not lag there, and a load was warmed before it was committed.
     pub(super) async fn warm_ahead(self: &Arc<Self>) {
         let limit = self.shared.config.warm_limit.min(LIMIT);
         let is_read_here = |partition| self.shared.tails.check(partition).is_ok();
@@ -53,24 +54,24 @@ impl Table {
             return;
         }
         match self.look_ahead().await {
-            Ok(Some(ahead)) if !ahead.segments.is_empty() => {
+            Ok(Some(ahead)) => {
                 if tokio::time::timeout(limit, self.warm_segments(&ahead)).await.is_err() {
                     tracing::debug!(table = %self.id, "new segments are shown before all of them is warm");
                 }
             }
-            Ok(_) => {}
+            Ok(None) => {}
             // Whoever takes the edits over meets it again.
             Err(error) => tracing::debug!(table = %self.id, %error, "the next edits could not be looked at"),
         }
     }
 
+    /// The next edits, if there is something to read before they are taken over; else it has taken them over.
     async fn look_ahead(&self) -> Result<Option<Ahead>> {
-        let (manifest, last) = {
-            let cursor = self.cursor.lock().await;
-            (self.manifest(), cursor.commit_id)
-        };
+        let mut cursor = self.cursor.lock().await;
+        let manifest = self.manifest();
         let edits = self.shared.catalog.read(self.id, manifest.seq(), EDITS).await?;
-        let Some((next, _)) = fold(&manifest, last, &edits)? else { return Ok(None) };
+        let Some((next, commit_id)) = fold(&manifest, cursor.commit_id, &edits)? else { return Ok(None) };
+        let mut makes_edition = false;
         let room = self.shared.cache.stats().blocks.memory_capacity / PART_OF_MEMORY / DECODED;
         let (mut segments, mut taken) = (Vec::new(), 0);
         for (_, encoded) in &edits {
@@ -85,9 +86,15 @@ impl Table {
                     Change::Compact(compact) => {
                         segments.extend(compact.outputs.iter().map(|output| (output.id, Wanted::Hot)));
                     }
+                    Change::CommitLoad { .. } | Change::RevertLoad { .. } => makes_edition = true,
                     _ => {}
                 }
             }
+        }
+        if segments.is_empty() || makes_edition {
+            cursor.commit_id = commit_id;
+            self.publish_manifest(Arc::new(next));
+            return Ok(None);
         }
         Ok(Some(Ahead { manifest: next, segments }))
     }

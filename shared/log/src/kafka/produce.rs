@@ -138,7 +138,7 @@ impl Drop for Way {
 /// What librdkafka keeps beside a record.
 struct Handed {
     sent: Sent,
-    _way: Way,
+    way: Way,
 }
 
 /// What a producer's own thread calls.
@@ -164,8 +164,9 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Handed>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, handed: Box<Handed>) {
-        let Handed { sent: Sent { reply, room }, _way } = *handed;
-        drop(room);
+        let Handed { sent: Sent { reply, room }, way } = *handed;
+        // Before anybody is told: who is told finds it gone.
+        drop((room, way));
         let report = match result {
             Ok(message) => {
                 self.reach.found();
@@ -268,7 +269,7 @@ impl Producers {
     pub(super) fn send(&self, partition: PartitionId, record: &EncodedRecord, sent: Sent) -> Result<()> {
         let generation = self.usable(partition)?;
         let way = generation.under_way.enter(self.ctx.clock.monotonic());
-        let handed = Box::new(Handed { sent, _way: way });
+        let handed = Box::new(Handed { sent, way });
         let message = BaseRecord::<[u8], [u8], Box<Handed>>::with_opaque_to(&self.config.topic, handed)
             .partition(number(partition))
             .payload(record.as_bytes().as_ref());

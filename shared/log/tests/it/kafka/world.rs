@@ -215,7 +215,7 @@ impl Operator {
 
 /// Looks again and again until something holds.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..2_400 {
         if holds().await {
             return;
         }
