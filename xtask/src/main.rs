@@ -26,6 +26,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
+  with-services -- COMMAND         a command beside the servers that tests ask, with the variables that name them
   bench [--peers] | http | write | load | fleet  the benchmarks; with the peers beside them; the program beside its peers
   cost [--count]                   what requests cost by list price; counted anew on the whole stack
   dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => test::command(rest),
+        ["with-services", "--", rest @ ..] => test::with_services(rest),
         ["bench", rest @ ..] => bench::command(rest),
         ["cost", rest @ ..] => cost::command(rest),
         ["dev", rest @ ..] => dev::command(rest),

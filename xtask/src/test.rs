@@ -5,10 +5,10 @@
 
 use crate::process::{cargo, run, run_lines};
 use crate::report::{Counts, Report};
-use crate::services::Services;
+use crate::services::{Running, Services};
 use crate::{Outcome, cache, checks, tour};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -145,9 +145,43 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     let features = checks::features()?;
     let mut command =
         cargo(&["test", "--locked", "--workspace", "--features", features.as_str(), "--no-fail-fast"]);
-    command.env("NACRE_PYTHON", python);
     // Stopped when they are dropped, however the tests end.
     let running = services.start();
+    name_services(&mut command, python, services, &running);
+    run_lines(&mut command, 55 * MINUTE, |line| add_result(line, counts))
+}
+
+/// `cargo xtask with-services -- COMMAND`: one command beside the servers that tests ask, with the variables that name them.
+pub(crate) fn with_services(words: &[&str]) -> ExitCode {
+    let [program, arguments @ ..] = words else {
+        eprintln!("usage: cargo xtask with-services -- COMMAND [ARGUMENT]...");
+        return ExitCode::from(2);
+    };
+    let python = match cache::python() {
+        Ok(python) => python,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let services = Services::installed();
+    let running = services.start();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    name_services(&mut command, &python, &services, &running);
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {program}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The variables by which tests find what they need.
+fn name_services(command: &mut Command, python: &Path, services: &Services, running: &Running) {
+    command.env("NACRE_PYTHON", python);
     if let Some(endpoints) = running.s3_endpoints() {
         command.env("NACRE_TEST_S3_ENDPOINT", endpoints);
     }
@@ -163,7 +197,6 @@ fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome 
     if let Some(jars) = services.spark_s3a_jars() {
         command.env("NACRE_TEST_SPARK_JARS", jars);
     }
-    run_lines(&mut command, 55 * MINUTE, |line| add_result(line, counts))
 }
 
 /// Adds up lines like `test result: ok. 12 passed; 0 failed; 0 ignored; ...`.
