@@ -66,10 +66,10 @@ pub(crate) fn versitygw() -> Outcome<PathBuf> {
     if is_pinned(&program).is_ok_and(|is| is) {
         return Ok(program);
     }
-    println!("building an S3 server for the tests into {} (once)", home.display());
+    eprintln!("building an S3 server for the tests into {} (once)", home.display());
     let mut go = Command::new("go");
     go.args(["install", &format!("{VERSITYGW}/cmd/versitygw@{VERSITYGW_VERSION}")]).env("GOBIN", &home);
-    process::run(&mut go, Duration::from_secs(1_200))?;
+    process::run_aside(&mut go, Duration::from_secs(1_200))?;
     if is_pinned(&program)? {
         Ok(program)
     } else {
@@ -101,7 +101,7 @@ fn jars(name: &str, pom: &str) -> Outcome<PathBuf> {
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == pom) {
         return Ok(jars);
     }
-    println!("installing {name} for the tests into {} (once)", home.display());
+    eprintln!("installing {name} for the tests into {} (once)", home.display());
     match std::fs::remove_dir_all(&jars) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(format!("{}: {error}", jars.display()));
@@ -112,7 +112,7 @@ fn jars(name: &str, pom: &str) -> Outcome<PathBuf> {
     let mut mvn = Command::new("mvn");
     mvn.args(["-q", "-B", "-f"]).arg(file).arg(COPY).arg("-DincludeScope=runtime");
     mvn.arg(format!("-DoutputDirectory={}", jars.display()));
-    process::run(&mut mvn, Duration::from_secs(900))?;
+    process::run_aside(&mut mvn, Duration::from_secs(900))?;
     // Written last: an installation that was cut short is repeated, never trusted.
     std::fs::write(&stamp, pom).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(jars)
@@ -143,13 +143,13 @@ fn environment(wanted: &Environment) -> Outcome<PathBuf> {
 }
 
 fn install(wanted: &Environment, home: &Path, interpreter: &Path) -> Outcome {
-    println!("installing {} for the tests into {} (once)", wanted.name, home.display());
+    eprintln!("installing {} for the tests into {} (once)", wanted.name, home.display());
     let list = process::root().join(wanted.file);
     if !interpreter.exists() {
         let mut venv = Command::new("python3");
-        process::run(venv.args(["-m", "venv"]).arg(home), Duration::from_secs(120))?;
+        process::run_aside(venv.args(["-m", "venv"]).arg(home), Duration::from_secs(120))?;
     }
     let mut pip = Command::new(interpreter);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(list);
-    process::run(&mut pip, Duration::from_secs(1_200))
+    process::run_aside(&mut pip, Duration::from_secs(1_200))
 }

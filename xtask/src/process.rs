@@ -33,6 +33,13 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
     finish(child, limit)
 }
 
+/// As [`run`], with all that is said on stderr: for what is installed by the way, while stdout belongs to an answer.
+pub(crate) fn run_aside(command: &mut Command, limit: Duration) -> Outcome {
+    eprintln!("$ {}", words_of(command));
+    let child = start(command.stdout(std::io::stderr()))?;
+    finish(child, limit)
+}
+
 /// Runs `command`, shows its stdout line by line and gives each line to `line` as well.
 pub(crate) fn run_lines(command: &mut Command, limit: Duration, mut line: impl FnMut(&str)) -> Outcome {
     shown(command);
@@ -59,12 +66,16 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
 }
 
 fn shown(command: &Command) {
+    println!("$ {}", words_of(command));
+    let _ = std::io::stdout().flush();
+}
+
+fn words_of(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| Path::new(word).file_name().filter(|_| word.len() > 60).unwrap_or(word).to_string_lossy())
         .collect();
-    println!("$ {}", words.join(" "));
-    let _ = std::io::stdout().flush();
+    words.join(" ")
 }
 
 fn start(command: &mut Command) -> Outcome<Child> {

@@ -34,7 +34,7 @@ impl Services {
     /// Installs what is missing.
     pub(crate) fn installed() -> Self {
         let told = |name: &str, found: Outcome<PathBuf>| {
-            found.map_err(|error| println!("NOTICE: no {name} for the tests: {error}")).ok()
+            found.map_err(|error| eprintln!("NOTICE: no {name} for the tests: {error}")).ok()
         };
         Self {
             versitygw: told("versitygw", cache::versitygw()),
@@ -76,7 +76,7 @@ impl Services {
     /// Starts them, on a folder that goes with them.
     pub(crate) fn start(&self) -> Running {
         let Ok(folder) = tempfile::tempdir() else {
-            println!("NOTICE: no temporary folder, and so no servers for the tests");
+            eprintln!("NOTICE: no temporary folder, and so no servers for the tests");
             return Running { servers: Vec::new(), folder: None };
         };
         let mut running = self.start_in(folder.path());
@@ -98,7 +98,7 @@ impl Services {
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
                 Ok(server) => running.servers.push(server),
-                Err(error) => println!("NOTICE: no {name} for the tests: {error}"),
+                Err(error) => eprintln!("NOTICE: no {name} for the tests: {error}"),
             }
         }
         running
