@@ -35,10 +35,28 @@ pub(crate) fn run(
     prepare: impl Fn(u64) -> Request + Sync,
     change: impl Fn(&mut Request, &mut Random) + Sync,
 ) -> Outcome<Sample> {
-    paced(address, clients, time, units_per_call, Duration::ZERO, prepare, change)
+    Ok(paced(address, clients, time, units_per_call, Duration::ZERO, prepare, change)?.sample)
 }
 
-/// [`run`], each client beginning a call `every` so often. A call that begins late because the one before it took long
+/// What paced calls came to.
+pub(crate) struct Paced {
+    pub(crate) sample: Sample,
+    /// When each call was due, since the first, and how long it then took.
+    calls: Vec<(Duration, Duration)>,
+}
+
+impl Paced {
+    /// The 99th percentile of the calls that were due in each second, in milliseconds.
+    pub(crate) fn p99_by_second(&self) -> Vec<f64> {
+        let seconds = self.calls.iter().map(|(due, _)| due.as_secs()).max().map_or(0, |last| last + 1);
+        let of = |second: u64| self.calls.iter().filter(move |(due, _)| due.as_secs() == second);
+        let sample =
+            |second| Sample::of(of(second).map(|(_, took)| *took).collect(), 1, Duration::from_secs(1));
+        (0..seconds).map(|second| sample(second).p99).collect()
+    }
+}
+
+/// [`run`], each client beginning a call `every` so often, not all at the same moment. A call that begins late because the one before it took long
 /// is counted from when it was due.
 pub(crate) fn paced(
     address: SocketAddr,
@@ -48,7 +66,7 @@ pub(crate) fn paced(
     every: Duration,
     prepare: impl Fn(u64) -> Request + Sync,
     change: impl Fn(&mut Request, &mut Random) + Sync,
-) -> Outcome<Sample> {
+) -> Outcome<Paced> {
     let ready = Barrier::new(clients as usize + 1);
     let stop = AtomicBool::new(false);
     let (prepare, change) = (&prepare, &change);
@@ -56,27 +74,28 @@ pub(crate) fn paced(
     thread::scope(|scope| {
         let work: Vec<_> = (0..clients)
             .map(|client| {
-                scope.spawn(move || -> Outcome<Vec<Duration>> {
+                scope.spawn(move || -> Outcome<Vec<(Duration, Duration)>> {
                     let mut request = prepare(client);
                     let mut random = Random::new(client + 1);
                     let connection = Connection::open(address);
                     ready.wait();
                     let mut connection = connection?;
                     let mut took = Vec::with_capacity(1 << 16);
-                    let mut due = Instant::now();
+                    let first = Instant::now();
+                    let mut due = first + every.mul_f64(client as f64 / clients as f64);
                     while !stop.load(Ordering::Relaxed) {
                         change(&mut request, &mut random);
                         let mut began = Instant::now();
                         if !every.is_zero() {
-                            due += every;
                             thread::sleep(due.saturating_duration_since(began));
                             began = due;
+                            due += every;
                         }
                         if let Err(error) = connection.ok(&request) {
                             stop.store(true, Ordering::Relaxed);
                             return Err(error);
                         }
-                        took.push(began.elapsed());
+                        took.push((began.duration_since(first), began.elapsed()));
                     }
                     Ok(took)
                 })
@@ -93,6 +112,7 @@ pub(crate) fn paced(
             all.extend(client.join().map_err(|_| "a client panicked".to_owned())??);
         }
         // The last calls end after the time: the wall clock ends with them.
-        Ok(Sample::of(all, units_per_call, began.elapsed()))
+        let sample = Sample::of(all.iter().map(|(_, took)| *took).collect(), units_per_call, began.elapsed());
+        Ok(Paced { sample, calls: all })
     })
 }

@@ -43,9 +43,9 @@ pub(crate) fn run(mut options: Options) -> Outcome {
         0 => Duration::ZERO,
         rate => Duration::from_secs_f64((count * units) as f64 / rate as f64),
     };
-    let sample = clients::paced(address, count, seconds, units, every, prepare, |request, random| {
+    let paced = clients::paced(address, count, seconds, units, every, prepare, |request, random| {
         batch::shuffle(request, &digits, random, keys);
     })?;
-    Rounds::default().add(&what, sample);
+    Rounds::default().add(&what, paced.sample);
     Ok(())
 }

@@ -200,7 +200,9 @@ impl Fleet {
         let change = |request: &mut Request, random: &mut Random| {
             batch::shuffle(request, &digits, random, self.keys);
         };
-        clients::paced(self.stack.api, clients, self.seconds, rows as u64, every, prepare, change)
+        let paced =
+            clients::paced(self.stack.api, clients, self.seconds, rows as u64, every, prepare, change)?;
+        Ok(paced.sample)
     }
 
     fn writes(&self, raw: &PathBuf, count: u64) -> Outcome {
@@ -311,9 +313,15 @@ impl Fleet {
         let id = load["load_id"].as_str().ok_or("a load without an id")?.to_owned();
         call("PUT", &format!("/{id}/files/rows.parquet"), "application/octet-stream", file)?;
         call("POST", &format!("/{id}:commit"), "application/json", b"{}")?;
+        let mut told = String::new();
         loop {
             let load = call("GET", &format!("/{id}"), "application/json", b"")?;
-            match load["state"].as_str() {
+            let state = load["state"].as_str();
+            if let Some(state) = state.filter(|state| *state != told) {
+                println!("  the load is {state} after {:.1} s", began.elapsed().as_secs_f64());
+                state.clone_into(&mut told);
+            }
+            match state {
                 Some("committed") => return Ok(began.elapsed()),
                 Some("failed" | "cancelled") => return Err(format!("the load failed: {load}")),
                 _ => thread::sleep(Duration::from_millis(50)),
@@ -331,9 +339,14 @@ impl Fleet {
             let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
             let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
             let prepare = |_| Request { bytes: first.bytes.clone(), body_at: 0 };
-            clients::paced(self.stack.api, self.connections, seconds, 1, every, prepare, |request, random| {
+            let change = |request: &mut Request, random: &mut Random| {
                 batch::shuffle(request, &digits, random, self.keys);
-            })
+            };
+            let paced = clients::paced(self.stack.api, self.connections, seconds, 1, every, prepare, change)?;
+            let by_second: Vec<String> =
+                paced.p99_by_second().iter().map(|p99| format!("{p99:.0}")).collect();
+            println!("  p99 of each second, ms: {}", by_second.join(" "));
+            Ok(paced.sample)
         };
         let mut rounds = Rounds::default();
         self.costed("reads alone", &mut rounds, || paced(seconds))?;
@@ -360,7 +373,7 @@ impl Fleet {
                 thread::scope(|scope| {
                     let streaming = scope.spawn(stream);
                     let reads = paced(seconds);
-                    let written = streaming.join().map_err(|_| "the stream panicked")??;
+                    let written = streaming.join().map_err(|_| "the stream panicked")??.sample;
                     println!("  beside {} rows/s", grouped(written.per_second));
                     reads
                 })

@@ -178,6 +178,8 @@ pub(super) fn run(program: Option<PathBuf>) -> Outcome<Counted> {
 
     println!("counting the flushes of {ROWS} rows");
     let (before, kept, began) = (scrape(&stack)?, log_bytes(&stack)?, Instant::now());
+    // The load balancer closes connections that are idle for so long.
+    let mut connection = Connection::open(stack.api)?;
     let value = batch::value(VALUE_BYTES);
     let (mut request, digits) = batch::write(Form::Binary, 1_000, &value).split();
     for first in (0..ROWS).step_by(1_000) {
@@ -231,11 +233,6 @@ fn load(stack: &Stack, idle_hour: Asked) -> Outcome<Asked> {
         )
     };
     let path = |name: String| folder.path().join(name).display().to_string();
-    let mut connection = Connection::open(stack.api)?;
-    let mut call = |method: &str, path: &str, kind: &str, body: &[u8]| -> Outcome<Value> {
-        let answer = connection.ok(&Request::new(method, &format!("{TABLE}/loads{path}"), kind, body))?;
-        serde_json::from_slice(answer.body).or(Ok(Value::Null))
-    };
     let mut files = Vec::new();
     for nth in 0..FILES {
         let (shuffled, sorted) = (path(format!("shuffled-{nth}.parquet")), path(format!("{nth}.parquet")));
@@ -243,6 +240,11 @@ fn load(stack: &Stack, idle_hour: Asked) -> Outcome<Asked> {
         python(&["adoptable", &shuffled, &sorted])?;
         files.push(std::fs::read(&sorted).map_err(|error| format!("{sorted}: {error}"))?);
     }
+    let mut connection = Connection::open(stack.api)?;
+    let mut call = |method: &str, path: &str, kind: &str, body: &[u8]| -> Outcome<Value> {
+        let answer = connection.ok(&Request::new(method, &format!("{TABLE}/loads{path}"), kind, body))?;
+        serde_json::from_slice(answer.body).or(Ok(Value::Null))
+    };
     let began = Instant::now();
     let before = scrape(stack)?;
     let begin =
