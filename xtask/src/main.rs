@@ -27,7 +27,7 @@ usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
   with-services -- COMMAND         a command beside the servers that tests ask, with the variables that name them
-  bench [--peers] | http | write | load | fleet  the benchmarks; with the peers beside them; the program beside its peers
+  bench [--peers] | http | write | load | cold | fleet  the benchmarks; with the peers beside them; the program beside its peers
   cost [--count]                   what requests cost by list price; counted anew on the whole stack
   dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped
   chaos [--rounds N] [--seed S] [--only FAULT]... [--program FILE] [--keep DIR] [--list]   that stack with faults, and whether it kept its word";

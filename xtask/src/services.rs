@@ -58,6 +58,11 @@ impl Services {
         })
     }
 
+    /// A store alone.
+    pub(crate) fn of_a_store() -> Outcome<Self> {
+        Ok(Self { versitygw: Some(cache::versitygw()?), run_long: true, ..Self::default() })
+    }
+
     /// All but Kafka: whoever wants several brokers starts them by hand.
     pub(crate) fn without_kafka(self) -> Self {
         Self { kafka: None, ..self }

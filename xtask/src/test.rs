@@ -141,7 +141,7 @@ fn clippy() -> Outcome {
     run(&mut cargo(&words), 20 * MINUTE)
 }
 
-fn tests(python: &PathBuf, services: &Services, counts: &mut Counts) -> Outcome {
+fn tests(python: &Path, services: &Services, counts: &mut Counts) -> Outcome {
     let features = checks::features()?;
     let mut command =
         cargo(&["test", "--locked", "--workspace", "--features", features.as_str(), "--no-fail-fast"]);

@@ -131,7 +131,8 @@ pub(crate) fn number(request: &mut Request, digits: &[usize], first: u64) {
     }
 }
 
-fn put_number(body: &mut [u8], at: usize, mut number: u64) {
+/// Writes a key's number where its digits begin.
+pub(crate) fn put_number(body: &mut [u8], at: usize, mut number: u64) {
     for place in body.get_mut(at..at + DIGITS).unwrap_or_default().iter_mut().rev() {
         *place = b'0' + (number % 10) as u8;
         number /= 10;

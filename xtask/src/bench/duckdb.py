@@ -60,7 +60,20 @@ def sort(source, out, order, memory, temp):
     db.execute(f"COPY (SELECT * FROM '{source}' ORDER BY {order}) TO '{out}' (FORMAT parquet)")
 
 
+def edition(out, rows, number, files, temp):
+    """Rows whose values say of which edition they are and of which key; 200 to 1,000 bytes that hardly compress."""
+    db = connect(2, "2GB", temp)
+    hashes = " || ".join(f"md5(i::VARCHAR || '{number}/{n}')" for n in range(31))
+    head = f"printf('%08d-key-%012d-', {number}, i)"
+    for nth in range(int(files)):
+        db.execute(
+            f"COPY (SELECT printf('key-%012d', i) AS key,"
+            f" {head} || substr({hashes}, 1, (160 + hash(i) % 800)::INTEGER) AS value"
+            f" FROM range({nth}, {rows}, {files}) t(i) ORDER BY hash(i)) TO '{out}-{nth}.parquet' (FORMAT parquet)"
+        )
+
+
 command, *words = sys.argv[1:]
 began = time.monotonic()
-{"make": make, "shuffle": shuffle, "adoptable": adoptable, "sort": sort}[command](*words)
+{"make": make, "shuffle": shuffle, "adoptable": adoptable, "edition": edition, "sort": sort}[command](*words)
 print(json.dumps({"seconds": time.monotonic() - began, "cpu": time.process_time()}))

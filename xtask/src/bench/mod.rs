@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 mod change;
 pub(crate) mod clients;
+mod cold;
 mod drive;
 pub(crate) mod fleet;
 mod http;
@@ -35,16 +36,20 @@ usage: cargo xtask bench [COMMAND]
                  [--only rewrite|lineitem|adopt]
   fleet        the production stack on this machine: writes beside a bare producer, reads alone and beside a stream
                  [--rounds 3] [--seconds 6] [--keys 400k] [--clients 16] [--only write|visible|read|mixed|change] [--bare FILE, the bare producer]
+  cold         reads with a cache of a tenth of the data and a store as slow as S3, and a load that replaces everything meanwhile
+                 [--keys 500k] [--seconds 30] [--rate 400] [--clients 32] [--cache-percent 10] [--exponent 0.99]
+                 [--neighbours, hot keys side by side] [--median-ms 15] [--p99-ms 60]
   drive        one kind of traffic against a server that runs already, for a profiler to look at
                  [--server 127.0.0.1:8790] [--what get|batch-get|write] [--json] [--seconds 5] [--clients 16]
                  [--keys 100k] [--batch 100] [--rate ROWS_A_SECOND]
 
-http, write, load and fleet take --program FILE (a nacre that is built already), the first three --dir DIR (where their data lies while they run).";
+http, write, load, cold and fleet take --program FILE (a nacre that is built already), the first four --dir DIR (where their data lies while they run).";
 
 pub(crate) fn command(arguments: &[&str]) -> ExitCode {
     let done = match arguments {
         [] => run(false),
         ["--peers"] => run(true),
+        ["cold", rest @ ..] => Options::parse(rest).and_then(cold::run),
         ["fleet", rest @ ..] => Options::parse(rest).and_then(fleet::run),
         ["http", rest @ ..] => Options::parse(rest).and_then(http::run),
         ["load", rest @ ..] => Options::parse(rest).and_then(load::run),

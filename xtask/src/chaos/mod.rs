@@ -14,7 +14,7 @@ mod http;
 mod judge;
 mod loads;
 mod measure;
-mod proxy;
+pub(crate) mod proxy;
 mod random;
 mod record;
 mod report;

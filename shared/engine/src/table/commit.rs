@@ -171,10 +171,11 @@ impl Table {
                 }
                 Ok(Append::Conflict { .. }) => {
                     self.shared.metrics.commit_conflicts.inc();
+                    // First the wait, then the look: what was read before a wait is old again after it.
+                    tokio::time::sleep(backoff.next(&*self.shared.ctx.ids)).await;
                     if let Err(error) = self.read_edits(cursor).await {
                         return reply_all(batch, &Err(error));
                     }
-                    tokio::time::sleep(backoff.next(&*self.shared.ctx.ids)).await;
                 }
                 Ok(Append::Unknown) => {
                     cursor.unsettled = Some((at, encoded));

@@ -18,30 +18,32 @@ use std::time::Duration;
 
 /// Whose errors are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     S3,
     DynamoDb,
 }
 
 /// What goes wrong, in percent of the requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// Connections are closed at once.
-    pub(super) refuse: bool,
+    pub(crate) refuse: bool,
     /// Requests are read, and never passed on nor answered.
-    pub(super) hang: bool,
+    pub(crate) hang: bool,
     /// 503 SlowDown, or a ThrottlingException: not done.
-    pub(super) throttled: u32,
+    pub(crate) throttled: u32,
     /// 500: not done.
-    pub(super) failed_before: u32,
+    pub(crate) failed_before: u32,
     /// 500: done.
-    pub(super) failed_after: u32,
+    pub(crate) failed_after: u32,
     /// Done, and the connection closed without an answer.
-    pub(super) lost: u32,
+    pub(crate) lost: u32,
     /// Transactions of DynamoDB that met another: not done.
-    pub(super) conflicts: u32,
+    pub(crate) conflicts: u32,
     /// Milliseconds of a request in the middle; the others lie around it log-normally. 0 = as fast as it goes.
-    pub(super) delay_ms: u32,
+    pub(crate) delay_ms: u32,
+    /// What one request in a hundred takes longer than. 0 = some five times the one in the middle.
+    pub(crate) delay_p99_ms: u32,
 }
 
 /// What happens to one request.
@@ -55,9 +57,22 @@ enum Fate {
     Conflict,
 }
 
+/// What one in a hundred of a normal distribution lies above, in deviations.
+const ONE_IN_A_HUNDRED: f64 = 2.326;
+
+/// Requests that came so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Came {
+    pub(crate) all: u64,
+    /// GETs of objects.
+    pub(crate) gets: u64,
+    /// Those of a part of one.
+    pub(crate) parts: u64,
+}
+
 /// Runs until the program ends.
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     state: Arc<State>,
 }
 
@@ -67,12 +82,29 @@ struct State {
     faults: Mutex<Faults>,
     random: Mutex<Random>,
     requests: AtomicU64,
+    gets: AtomicU64,
+    parts: AtomicU64,
     spoiled: AtomicU64,
 }
 
 impl State {
     fn faults(&self) -> Faults {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, head: &str) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let line = head.split("\r\n").next().unwrap_or_default();
+        if !line.starts_with("GET ") || line.contains("list-type=") {
+            return;
+        }
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        if head
+            .split("\r\n")
+            .any(|line| line.get(..6).is_some_and(|name| name.eq_ignore_ascii_case("range:")))
+        {
+            self.parts.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn fate(&self, head: &str) -> (Fate, Duration) {
@@ -96,15 +128,22 @@ impl State {
         }
         let delay = match faults.delay_ms {
             0 => Duration::ZERO,
-            // One in six is more than twice as slow, one in fifty more than four times.
-            median => Duration::from_secs_f64((f64::from(median) / 1e3 * random.normal(0.7).exp()).min(20.0)),
+            median => {
+                let deviation = match faults.delay_p99_ms {
+                    // One in six is more than twice as slow, one in fifty more than four times.
+                    0 => 0.7,
+                    p99 => (f64::from(p99) / f64::from(median)).max(1.0).ln() / ONE_IN_A_HUNDRED,
+                };
+                let seconds = f64::from(median) / 1e3 * random.normal(deviation).exp();
+                Duration::from_secs_f64(seconds.min(20.0))
+            }
         };
         (fate, delay)
     }
 }
 
 impl Proxy {
-    pub(super) fn start(kind: Kind, upstream: u16, seed: u64) -> Outcome<Self> {
+    pub(crate) fn start(kind: Kind, upstream: u16, seed: u64) -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("a proxy: {error}"))?;
         let port = listener.local_addr().map_err(|error| format!("a proxy: {error}"))?.port();
         let state = Arc::new(State {
@@ -113,6 +152,8 @@ impl Proxy {
             faults: Mutex::default(),
             random: Mutex::new(Random::new(seed)),
             requests: AtomicU64::new(0),
+            gets: AtomicU64::new(0),
+            parts: AtomicU64::new(0),
             spoiled: AtomicU64::new(0),
         });
         let own = state.clone();
@@ -125,16 +166,25 @@ impl Proxy {
         Ok(Self { port, state })
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn set(&self, faults: Faults) {
+    pub(crate) fn set(&self, faults: Faults) {
         *self.state.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
+    /// What was asked for.
+    pub(crate) fn came(&self) -> Came {
+        Came {
+            all: self.state.requests.load(Ordering::Relaxed),
+            gets: self.state.gets.load(Ordering::Relaxed),
+            parts: self.state.parts.load(Ordering::Relaxed),
+        }
+    }
+
     /// Requests that came, and those that something was done to.
-    pub(super) fn counts(&self) -> (u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64) {
         (self.state.requests.load(Ordering::Relaxed), self.state.spoiled.load(Ordering::Relaxed))
     }
 }
@@ -146,7 +196,7 @@ fn serve(state: &State, mut client: TcpStream) {
     let mut rest = Vec::new();
     let mut rest_up = Vec::new();
     while let Ok(Some(request)) = read_message(&mut client, &mut rest, false) {
-        state.requests.fetch_add(1, Ordering::Relaxed);
+        state.count(&request.head);
         let (fate, delay) = state.fate(&request.head);
         if fate != Fate::Well || state.faults().refuse || state.faults().hang {
             state.spoiled.fetch_add(1, Ordering::Relaxed);

@@ -100,3 +100,24 @@ fn a_message_ends_where_it_says() {
     assert!(read_message(&mut bytes, &mut rest, false).unwrap().is_none());
     assert_eq!(bytes.read(&mut [0]).unwrap(), 0);
 }
+
+#[test]
+fn one_delay_in_a_hundred_is_longer_than_was_said() {
+    let (proxy, ..) = proxied(Kind::S3);
+    proxy.set(Faults { delay_ms: 15, delay_p99_ms: 60, ..Faults::default() });
+    let mut delays: Vec<Duration> = (0..20_000).map(|_| proxy.state.fate("GET / HTTP/1.1").1).collect();
+    delays.sort_unstable();
+    let millis = |at: usize| delays[at].as_secs_f64() * 1e3;
+    assert!((14.0..16.0).contains(&millis(10_000)), "{} ms in the middle", millis(10_000));
+    assert!((52.0..68.0).contains(&millis(19_800)), "{} ms at p99", millis(19_800));
+}
+
+#[test]
+fn gets_and_those_of_parts_are_counted() {
+    let (proxy, mut http, _) = proxied(Kind::S3);
+    http.call("GET", "/b/o", &[], b"").unwrap();
+    http.call("GET", "/b/o", &[("range", "bytes=0-9")], b"").unwrap();
+    http.call("GET", "/b?list-type=2", &[], b"").unwrap();
+    http.call("PUT", "/b/o", &[], b"x").unwrap();
+    assert_eq!(proxy.came(), Came { all: 4, gets: 2, parts: 1 });
+}
