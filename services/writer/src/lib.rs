@@ -24,6 +24,8 @@ pub struct WriterConfig {
     pub tidy_every: Duration,
     /// How often it looks for tables that it does not know, where it looks after all of them.
     pub open_every: Duration,
+    /// How often it asks its tables whether garbage is to be collected; each is then looked at by its own pace.
+    pub collect_every: Duration,
 }
 
 impl Default for WriterConfig {
@@ -32,6 +34,7 @@ impl Default for WriterConfig {
             look_every: Duration::from_millis(200),
             tidy_every: Duration::from_secs(1),
             open_every: Duration::from_secs(15),
+            collect_every: Duration::from_secs(10),
         }
     }
 }
@@ -153,7 +156,7 @@ async fn flush_when_due(
     turn.release().await;
 }
 
-/// Merges segments, seals loads and settles lateness, until `shutdown`; one process of a store at a time, by a lease.
+/// Merges segments, seals loads, settles lateness and collects garbage, until `shutdown`; one process of a store at a time, by a lease.
 /// `every_table`: also of tables that nobody has asked this process for.
 ///
 /// # Errors
@@ -167,6 +170,9 @@ pub async fn tidy(
 ) -> Result<()> {
     let mut duty = node.duty("maintainer");
     let mut opened: Option<Duration> = None;
+    let mut collected: Option<Duration> = None;
+    // Held by a round of collecting garbage: one at a time, beside the merging, which is not to wait for it.
+    let round = Arc::new(());
     while !sleep(config.tidy_every, &shutdown).await {
         if !duty.is_ours().await {
             continue;
@@ -177,6 +183,15 @@ pub async fn tidy(
             if let Err(error) = node.open_all_tables().await {
                 tracing::warn!(%error, "not every table could be opened; it is tried again");
             }
+        }
+        let is_due = collected.is_none_or(|at| now.saturating_sub(at) >= config.collect_every);
+        if is_due && Arc::strong_count(&round) == 1 {
+            collected = Some(now);
+            let (node, shutdown, round) = (node.clone(), shutdown.clone(), round.clone());
+            ctx.tasks.spawn("garbage", async move {
+                collect_garbage(&node, &shutdown).await;
+                drop(round);
+            });
         }
         for table in node.open_tables() {
             loop {
@@ -214,6 +229,18 @@ pub async fn tidy(
     }
     duty.release().await;
     Ok(())
+}
+
+/// One round over the open tables; each says by itself whether it is time to.
+async fn collect_garbage(node: &Arc<Node>, shutdown: &Shutdown) {
+    for table in node.open_tables() {
+        if shutdown.is_requested() {
+            return;
+        }
+        if let Err(error) = table.collect_garbage_when_due().await {
+            tracing::warn!(table = %table.id(), %error, "garbage could not be collected; it is tried again");
+        }
+    }
 }
 
 /// Sleeps; `true` = stop.

@@ -6,6 +6,7 @@
 mod backlog;
 mod compact;
 mod flush;
+mod garbage;
 mod info;
 mod loads;
 mod metrics;
@@ -27,6 +28,7 @@ mod warm;
 
 pub use compact::{CompactionPlan, CompactionReport, choose as choose_compaction};
 pub use flush::{FlushConfig, FlushMode, FlushReport};
+pub use garbage::{GarbageConfig, GarbageReport};
 pub use info::{
     BeginLoad, Created, ExplainedRow, Explanation, Guards, LoadColumnNames, LoadError, LoadFile, LoadInfo,
     LoadMode, LoadProgress, LoadSource, LoadState, LoadVersion, NamespaceSettings, OnDuplicate, RowPlace,

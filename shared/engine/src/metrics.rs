@@ -90,6 +90,16 @@ metrics! {
     loads_committed: Counter,
     /// Loads failed
     loads_failed: Counter,
+    /// Objects that were deleted as garbage
+    objects_collected: Counter,
+    /// Bytes of the objects that were deleted as garbage
+    bytes_collected: Counter,
+    /// Objects that a collection looked at and left, as still named, young, or of work that had not ended
+    objects_kept: Counter,
+    /// Objects that a collection left since their names are none that nacre mints
+    objects_unknown: Counter,
+    /// Collections of garbage that failed and are tried again
+    garbage_failures: Counter,
     /// Keys that were read ahead of their readers
     keys_warmed: Counter,
     /// Blocks of flushes and compactions that were read before they were shown

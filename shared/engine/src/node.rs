@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::backlog::{self, Backlog};
 use crate::flush::FlushConfig;
+use crate::garbage::GarbageConfig;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::presence::{Duty, Presence, PresenceConfig};
@@ -41,6 +42,8 @@ pub struct NodeConfig {
     pub tail_bytes_max: u64,
     /// When and how tails become segments.
     pub flush: FlushConfig,
+    /// When and how fast garbage goes.
+    pub garbage: GarbageConfig,
     /// When rows of sources become visible.
     pub source: SourceConfig,
     /// How processes watch each other.
@@ -74,6 +77,7 @@ impl Default for NodeConfig {
             incarnation: LogIncarnation(0),
             tail_bytes_max: 1 << 30,
             flush: FlushConfig::default(),
+            garbage: GarbageConfig::default(),
             source: SourceConfig::default(),
             presence: PresenceConfig::local(),
             dropped_name_life: Duration::from_secs(600),

@@ -344,7 +344,7 @@ impl Table {
 /// # Errors
 /// `Corrupt` where a committed edit does not follow, does not decode or is refused: a reader stops there, it never
 /// skips.
-pub(super) fn fold(
+pub(crate) fn fold(
     manifest: &Manifest,
     mut last: CommitId,
     edits: &[(Seq, EncodedEdit)],

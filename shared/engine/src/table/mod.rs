@@ -18,14 +18,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use nacre_manifest::{Change, Manifest, SetSettings};
 use nacre_store::ObjectStore;
-use nacre_types::{Error, Offset, PartitionId, Result, Seq, TableId, TableSettings};
+use nacre_types::{CommitId, Error, Offset, PartitionId, Result, Seq, TableId, TableSettings};
 use parking_lot::Mutex;
 
+use crate::garbage::Collector;
 use crate::shared::Shared;
 use crate::tail::memtable::{MemTable, TailRow};
 use crate::view::{Live, View};
 use crate::{ShardInfo, TableInfo};
+pub(crate) use commit::fold;
 use commit::{CommitQueue, Cursor};
+pub(crate) use open::{read_snapshot, write_snapshot};
 pub(crate) use read::Touch;
 
 /// The handle that reads and writes of one table go through. One per table and process.
@@ -44,6 +47,7 @@ pub struct Table {
     follows: AtomicBool,
     /// Since when this process knows settings whose lateness does not hold from known offsets yet.
     lateness_seen: Mutex<Option<lateness::Seen>>,
+    pub(crate) garbage: tokio::sync::Mutex<Collector>,
 }
 
 /// The id alone: what a table holds is nobody's business in a log.
@@ -70,6 +74,7 @@ impl Table {
             heard: AtomicU64::new(0),
             follows: AtomicBool::new(false),
             lateness_seen: Mutex::default(),
+            garbage: tokio::sync::Mutex::default(),
         })))
     }
 
@@ -144,6 +149,13 @@ impl Table {
         self.read_edits(&mut cursor).await?;
         self.fresh_at.fetch_max(began.as_micros() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The newest manifest, by a read of the table log, and the commit id of its last edit.
+    pub(crate) async fn newest_manifest(self: &Arc<Self>) -> Result<(Arc<Manifest>, CommitId)> {
+        let mut cursor = self.cursor.lock().await;
+        self.read_edits(&mut cursor).await?;
+        Ok((self.manifest(), cursor.commit_id))
     }
 
     /// Somebody says that the table log stands at `seq`; answers whether [`Table::follow_what_was_heard`] is to be run.

@@ -54,7 +54,12 @@ async fn read_from_head(shared: &Shared, table: TableId) -> Result<Option<Opened
     Ok(Some(Opened { manifest, cursor: Cursor { commit_id, unsettled: None, snapshot } }))
 }
 
-async fn read_snapshot(shared: &Shared, table: TableId, snapshot: &SnapshotRef) -> Result<Manifest> {
+/// The manifest of a snapshot.
+pub(crate) async fn read_snapshot(
+    shared: &Shared,
+    table: TableId,
+    snapshot: &SnapshotRef,
+) -> Result<Manifest> {
     let path = ObjectPath::new(&snapshot.path)?;
     let object = shared.store.get(&path, GetOptions::default()).await?;
     let manifest =
@@ -72,16 +77,17 @@ async fn read_snapshot(shared: &Shared, table: TableId, snapshot: &SnapshotRef) 
 
 /// Writes the manifest at its sequence and points the head to it. Its bytes are a function of the sequence, so
 /// whoever finds it written is done.
-pub(super) async fn write_snapshot(
+pub(crate) async fn write_snapshot(
     shared: &Shared,
     manifest: &Arc<Manifest>,
     commit_id: CommitId,
-) -> Result<()> {
+) -> Result<SnapshotRef> {
     let path = ObjectPath::new(&format!("tables/{}/manifests/{:020}", manifest.table(), manifest.seq().0))?;
     match shared.store.put(&path, manifest.encode(), PutMode::Create).await? {
         PutOutcome::Stored(_) | PutOutcome::AlreadyExists => {}
         PutOutcome::Mismatch => return Err(Error::internal("a create was answered as a replace")),
     }
     let snapshot = SnapshotRef { seq: manifest.seq(), commit_id, path: path.as_str().to_owned() };
-    shared.catalog.set_head(manifest.table(), snapshot).await
+    shared.catalog.set_head(manifest.table(), snapshot.clone()).await?;
+    Ok(snapshot)
 }

@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A catalog whose edits up to a sequence are gone; while that is `ASLEEP`, nothing of the table logs is read.
 #[derive(Debug)]
-struct Forgetful {
-    inner: ObjectCatalog,
-    gone: AtomicU64,
+pub(crate) struct Forgetful {
+    pub(crate) inner: ObjectCatalog,
+    pub(crate) gone: AtomicU64,
 }
 
-const ASLEEP: u64 = u64::MAX;
+pub(crate) const ASLEEP: u64 = u64::MAX;
 
 impl Forgetful {
     fn check(&self, seq: Seq, kind: ErrorKind) -> Result<()> {

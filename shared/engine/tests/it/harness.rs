@@ -45,7 +45,7 @@ impl Harness {
         Self::in_world(ctx, store, NodeConfig::default()).await
     }
 
-    async fn in_world(ctx: Context, store: Arc<dyn ObjectStore>, config: NodeConfig) -> Self {
+    pub(crate) async fn in_world(ctx: Context, store: Arc<dyn ObjectStore>, config: NodeConfig) -> Self {
         let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx).unwrap());
         Self::by_catalog(ctx, store, catalog, config).await
     }

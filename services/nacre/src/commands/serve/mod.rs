@@ -12,9 +12,14 @@ use crate::storage::StorageSettings;
 use crate::telemetry::{self, LogFormat};
 use crate::units::{Size, Span};
 use clap::Args;
+use nacre_engine::GarbageConfig;
 use nacre_types::{Error, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Page tokens live for 15 minutes; twice that.
+const LEAST_GRACE_SECONDS: u64 = 30 * 60;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -96,6 +101,19 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SPAN", env = "NACRE_KEEP_LOG", default_value = "24h")]
     keep_log: Span,
 
+    /// How long nothing must have needed an object before it is deleted: at least 30m, and as long as the log is kept; without
+    /// it a day, or as long as the log is kept
+    #[arg(long, value_name = "SPAN", env = "NACRE_GARBAGE_GRACE")]
+    garbage_grace: Option<Span>,
+
+    /// How often a table is looked at while it has objects to delete, a thousand at a time
+    #[arg(long, value_name = "SPAN", env = "NACRE_GARBAGE_EVERY", default_value = "10m")]
+    garbage_every: Span,
+
+    /// Only log what would be deleted
+    #[arg(long, env = "NACRE_GARBAGE_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
+    garbage_dry_run: bool,
+
     /// Memory for the rows of one load that are being sorted: more means fewer runs to merge
     #[arg(long, value_name = "SIZE", env = "NACRE_LOAD_MEMORY", default_value = "192MiB")]
     load_memory: Size,
@@ -159,6 +177,7 @@ impl Settings {
         if self.flush_every.0 == 0 {
             return Err(Error::invalid("flush_every: at least 1s").with_code("config-invalid"));
         }
+        self.garbage()?;
         self.storage.check()?;
         telemetry::check(&self.log_level)?;
         if self.auth == Some(Auth::Tokens) && self.anonymous {
@@ -185,6 +204,34 @@ impl Settings {
             Some(Auth::Tokens) => nacre_dispatcher::Auth::Tokens,
             Some(Auth::None) | None => nacre_dispatcher::Auth::None,
         }
+    }
+
+    /// When garbage goes.
+    ///
+    /// # Errors
+    /// `Invalid` (`config-invalid`) where it would go while something may need it.
+    fn garbage(&self) -> Result<GarbageConfig> {
+        let default = GarbageConfig::default();
+        let grace =
+            self.garbage_grace.map_or_else(|| default.grace.as_secs().max(self.keep_log.0), |span| span.0);
+        let least = self.keep_log.0.max(LEAST_GRACE_SECONDS);
+        if grace < least {
+            return Err(Error::invalid(format!(
+                "garbage_grace is {grace}s: at least {least}s, since keep_log is {}s and a store can be restored so far \
+                 back, and readers hold pages for a quarter of an hour",
+                self.keep_log.0
+            ))
+            .with_code("config-invalid"));
+        }
+        if self.garbage_every.0 == 0 {
+            return Err(Error::invalid("garbage_every: at least 1s").with_code("config-invalid"));
+        }
+        Ok(GarbageConfig {
+            grace: Duration::from_secs(grace),
+            every: Duration::from_secs(self.garbage_every.0),
+            dry_run: self.garbage_dry_run,
+            ..default
+        })
     }
 
     /// Where the certificates lie, if https is to be served.
@@ -250,6 +297,9 @@ mod tests {
             ("--ephemeral --store file:./x", "config-invalid"),
             ("--cache-memory 1KiB", "config-invalid"),
             ("--flush-every 0s", "config-invalid"),
+            ("--garbage-grace 20m --keep-log 1m", "config-invalid"),
+            ("--garbage-grace 20h", "config-invalid"),
+            ("--garbage-every 0s", "config-invalid"),
             ("--catalog dynamodb://t", "catalog-url"),
             ("--log elsewhere", "log-url"),
             ("--ephemeral --log kafka://b/t", "config-invalid"),
@@ -263,5 +313,11 @@ mod tests {
             assert_eq!(settings(words).check().unwrap_err().code(), code, "{words}");
         }
         assert_eq!(settings("--ephemeral").store_url(), "memory:");
+        for (words, grace) in
+            [("", "1d"), ("--keep-log 2d", "2d"), ("--keep-log 1h --garbage-grace 2h", "2h")]
+        {
+            let span: Span = grace.parse().unwrap();
+            assert_eq!(settings(words).garbage().unwrap().grace.as_secs(), span.0, "{words}");
+        }
     }
 }

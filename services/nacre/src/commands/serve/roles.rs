@@ -63,6 +63,7 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
         incarnation,
         tail_bytes_max: settings.tail_max.0,
         flush,
+        garbage: settings.garbage()?,
         presence,
         poll_every: fleet::poll_every(&store_url, catalog_url),
         hold: if member.is_some() { Hold::Chosen } else { Hold::All },

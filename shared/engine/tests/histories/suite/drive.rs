@@ -285,6 +285,13 @@ impl Driver {
                 }
                 self.tolerate(slot, done.map(drop), "compaction")?;
             }
+            Op::Collect => {
+                let done = self.process(slot).table.clone().collect_garbage().await;
+                if done.as_ref().is_ok_and(|report| report.collected > 0) {
+                    self.met.add(Feature::Collected);
+                }
+                self.expect(slot, done.map(drop), "collection")?;
+            }
             Op::Lateness { seconds } => {
                 let next = TableSettings { max_lateness_seconds: *seconds, ..self.settings.clone() };
                 self.set(slot, next).await?;

@@ -132,6 +132,8 @@ pub enum Op {
     Lateness {
         seconds: Option<u64>,
     },
+    /// Deletes what no manifest has named for a minute, and takes the mark for the next time.
+    Collect,
     /// Long enough passes that everybody must know the settings, and a changed lateness holds.
     Settle,
 }
@@ -203,11 +205,36 @@ impl History {
             }
         }
         steps.push(Step { slot: 0, op: Op::Check { seed: rng.next() } });
-        Self { setup, steps }
+        let mut history = Self { setup, steps };
+        history.collect(&mut Rng(seed ^ 0x6A_09E6_67F3_BCC9));
+        history
     }
 }
 
 impl History {
+    /// In half of the histories garbage is collected now and then, sometimes with something in between.
+    fn collect(&mut self, rng: &mut Rng) {
+        if rng.chance(50) {
+            return;
+        }
+        for _ in 0..2 + rng.below(4) {
+            let at = rng.below(self.steps.len() as u64) as usize;
+            let mut ops = vec![Op::Collect, Op::Pass { micros: 2 * MINUTE }];
+            if rng.chance(30) {
+                ops.push(if rng.chance(50) { Op::Compact } else { Op::Crash });
+            }
+            if rng.chance(10) {
+                ops.push(Op::Arm { writes: rng.below(4) as u8, last_lands: rng.chance(50) });
+            }
+            ops.extend([Op::Collect, Op::Check { seed: rng.next() }]);
+            let slot = self.steps.get(at).map_or(0, |step| step.slot);
+            // Another process may take the mark that this one uses.
+            let steps = ops.into_iter().map(|op| Step { slot: if rng.chance(80) { slot } else { 0 }, op });
+            let steps: Vec<Step> = steps.collect();
+            self.steps.splice(at..at, steps);
+        }
+    }
+
     /// The history of a seed for a table with `max_lateness`: rows come late now and then, time passes, and what is due
     /// then is flushed and merged.
     pub fn draw_late(seed: u64) -> Self {

@@ -44,6 +44,7 @@ pub enum Feature {
     OneVersion,
     ThreeVersions,
     SettingsChanged,
+    Collected,
     /// Not one of the pairs: only tables with a lateness have it.
     DroppedLate,
     /// Likewise.
@@ -52,7 +53,7 @@ pub enum Feature {
 
 use Feature::*;
 
-pub const ALL: [(Feature, &str); 40] = [
+pub const ALL: [(Feature, &str); 41] = [
     (Tie, "tie of streamed rows"),
     (LoadTie, "tie of a load and something else"),
     (RowTwiceInLoad, "key and version twice in one load"),
@@ -93,6 +94,7 @@ pub const ALL: [(Feature, &str); 40] = [
     (OneVersion, "max_versions 1"),
     (ThreeVersions, "max_versions 3"),
     (SettingsChanged, "settings changed"),
+    (Collected, "garbage collected"),
 ];
 
 /// The features of one history.

@@ -220,6 +220,7 @@ impl World {
         let log = Arc::new(ObjectLog::open(store.clone(), &ObjectPath::new("log")?, &ctx, log_config)?);
         let cache = CacheConfig { memory_bytes: 4 << 20, index_bytes: 1 << 20, disk: None };
         let mut config = NodeConfig::default();
+        config.garbage.grace = Duration::from_secs(60);
         config.flush.trim_delay =
             if self.setup.trims { Duration::ZERO } else { Duration::from_secs(24 * 3600) };
         if self.setup.tiny_segments {
