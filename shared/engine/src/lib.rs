@@ -5,6 +5,7 @@
 
 mod backlog;
 mod compact;
+mod covered;
 mod flush;
 mod info;
 mod loads;
@@ -26,6 +27,7 @@ mod view;
 mod warm;
 
 pub use compact::{CompactionPlan, CompactionReport, choose as choose_compaction};
+pub use covered::{PartitionCover, covered_partitions};
 pub use flush::{FlushConfig, FlushMode, FlushReport};
 pub use info::{
     BeginLoad, Created, ExplainedRow, Explanation, Guards, LoadColumnNames, LoadError, LoadFile, LoadInfo,

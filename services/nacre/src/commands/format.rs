@@ -1,8 +1,7 @@
 //! `nacre format status|upgrade`
 
-use super::log;
 use crate::output::{Grid, Out};
-use crate::storage::{FORMAT_LEVEL, StorageSettings};
+use crate::storage::{self, FORMAT_LEVEL, StorageSettings};
 use clap::Subcommand;
 use nacre_catalog::heartbeat::{self, Process};
 use nacre_fleet::Member;
@@ -46,7 +45,8 @@ struct Status {
 pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
     let (Command::Status { storage } | Command::Upgrade { storage }) = command;
     storage.check()?;
-    let opened = log::opened(storage).await?;
+    let ctx = Context::system();
+    let opened = storage::look(storage, &ctx).await?;
     let processes = heartbeat::registered(&*opened.catalog).await?;
     let mut status = Status {
         store: storage.store_url(),
@@ -56,7 +56,6 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
     };
     if matches!(command, Command::Upgrade { .. }) {
         check(&status.processes)?;
-        let ctx = Context::system();
         let raised = StoreIdentity::raise_format_level(&*opened.store, FORMAT_LEVEL, &ctx).await?;
         status.format_level = raised.format_level;
     }

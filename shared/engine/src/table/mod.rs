@@ -26,6 +26,7 @@ use crate::tail::memtable::{MemTable, TailRow};
 use crate::view::{Live, View};
 use crate::{ShardInfo, TableInfo};
 use commit::{CommitQueue, Cursor};
+pub(crate) use open::read_manifest;
 pub(crate) use read::Touch;
 
 /// The handle that reads and writes of one table go through. One per table and process.
