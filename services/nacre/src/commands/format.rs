@@ -1,5 +1,6 @@
 //! `nacre format status|upgrade`
 
+use crate::commands::serve;
 use crate::output::{Grid, Out};
 use crate::storage::{self, FORMAT_LEVEL, StorageSettings};
 use clap::Subcommand;
@@ -55,7 +56,15 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
         processes: processes.iter().map(running).collect(),
     };
     if matches!(command, Command::Upgrade { .. }) {
-        check(&status.processes)?;
+        if let Err(error) = check(&status.processes) {
+            // Where all died nobody is left to forget them. One who lives speaks for nobody else: then all that are registered
+            // count.
+            let config = serve::presence(&storage.store_url(), storage.catalog_url()).heartbeat;
+            if !heartbeat::alive(&*opened.catalog, config).await?.is_empty() {
+                return Err(error);
+            }
+            status.processes.clear();
+        }
         let raised = StoreIdentity::raise_format_level(&*opened.store, FORMAT_LEVEL, &ctx).await?;
         status.format_level = raised.format_level;
     }

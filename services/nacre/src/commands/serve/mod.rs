@@ -215,7 +215,6 @@ impl Settings {
 }
 
 /// How often processes of a store tell each other that they are there.
-#[cfg(feature = "kafka")]
 pub(crate) fn presence(store_url: &str, catalog_url: Option<&str>) -> nacre_engine::PresenceConfig {
     fleet::presence(store_url, catalog_url)
 }
