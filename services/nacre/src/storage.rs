@@ -5,7 +5,7 @@ mod topic;
 
 use self::topic::Topic;
 #[cfg(feature = "kafka")]
-pub(crate) use self::topic::{look, name_of_topic};
+pub(crate) use self::topic::name_of_topic;
 use crate::aws;
 use crate::kafka::{self, KafkaSettings};
 use clap::Args;
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The highest format level that this program understands: 1 = the first; 2 = tables with sources (edits 31 to 33, manifest
-/// snapshots of version 2).
+/// snapshots of version 2), and logs that were taken up again (identities of version 2).
 pub(crate) const FORMAT_LEVEL: u32 = 2;
 /// Where the catalog and the log lie in a store. Never changed: stores have them there.
 const CATALOG_ROOT: &str = "catalog";
@@ -133,6 +133,40 @@ pub(crate) async fn open(settings: &StorageSettings, url: &str, ctx: &Context) -
     let config = ObjectLogConfig { incarnation: identity.log_incarnation, ..pace };
     let log = Arc::new(ObjectLog::open(store.clone(), &ObjectPath::new(LOG_ROOT)?, ctx, config)?);
     Ok(Storage { store, catalog, log, identity })
+}
+
+/// A store as it is found: neither probed, nor compared with the log that is configured.
+pub(crate) struct Found {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) identity: StoreIdentity,
+}
+
+/// A store's identity and catalog, for a look that makes nothing, and that answers where a server would not start because of
+/// the log.
+///
+/// # Errors
+/// `NotFound` (`store-not-found`, `catalog-not-found`); `Invalid` (`store-identity`) where the catalog is not the store's,
+/// (`newer-format`); what is wrong with the URLs, the store or the catalog.
+pub(crate) async fn look(settings: &StorageSettings, ctx: &Context) -> Result<Found> {
+    let url = settings.store_url();
+    let absent = || Error::not_found(format!("there is no store at {url}")).with_code("store-not-found");
+    if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
+        return Err(absent());
+    }
+    let store = nacre_store::open(&url, &aws::settings_for(&url)?, ctx)?;
+    let identity = StoreIdentity::read(&*store).await?.ok_or_else(absent)?;
+    identity.check_level(FORMAT_LEVEL)?;
+    let (catalog, name) = match settings.catalog_url() {
+        None => {
+            let catalog = ObjectCatalog::new(store.clone(), CATALOG_ROOT, ctx)?;
+            (Arc::new(catalog) as Arc<dyn Catalog>, IN_THE_STORE.to_owned())
+        }
+        Some(catalog) => dynamodb::look(&store, catalog, ctx).await?,
+    };
+    // Of the catalog alone: what is wrong with the log is what is looked at.
+    StoreIdentity { resume: None, ..identity.clone() }.check(&expected(&name, &identity.log))?;
+    Ok(Found { store, catalog, identity })
 }
 
 fn expected(catalog: &str, log: &str) -> Expected {

@@ -113,6 +113,36 @@ pub async fn registered(catalog: &dyn Catalog) -> Result<Vec<Process>> {
     Ok(entries.into_iter().map(|entry| entry.process).collect())
 }
 
+/// Whether anybody is alive: those registered processes whose hearts beat while this looks. Nobody registered: at once; else
+/// for as long as it takes to call somebody dead. For who does not beat himself.
+///
+/// # Errors
+/// As [`Catalog::record`]: then nothing is known.
+pub async fn alive(catalog: &dyn Catalog, config: HeartbeatConfig) -> Result<Vec<Process>> {
+    let entries = async || {
+        let record = catalog.record(RECORD).await?;
+        record.map_or(Ok(Vec::new()), |(bytes, _)| decode(bytes))
+    };
+    let before: Vec<Entry> = entries().await?;
+    // Counted, not timed: a look that comes late is one look.
+    let every = config.every.max(Duration::from_millis(1));
+    let looks = config.dead_after.as_micros().div_ceil(every.as_micros()) + 1;
+    let mut now = before.clone();
+    for _ in 0..looks {
+        if now.is_empty() {
+            break;
+        }
+        tokio::time::sleep(every).await;
+        now = entries().await?;
+        let beating: Vec<Process> =
+            now.iter().filter(|entry| !before.contains(entry)).map(|entry| entry.process.clone()).collect();
+        if !beating.is_empty() {
+            return Ok(beating);
+        }
+    }
+    Ok(Vec::new())
+}
+
 fn check_info(info: &Bytes) -> Result<()> {
     if info.len() > INFO_BYTES {
         return Err(Error::invalid(format!(
@@ -320,6 +350,31 @@ mod tests {
         assert!(two.beat().await.unwrap().was_dead);
         assert!(!two.beat().await.unwrap().was_dead);
         assert_eq!(one.beat().await.unwrap().others, [process(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_dead_is_told_from_who_beats_by_looking_for_a_while() {
+        let (memory, config) = (memory(), HeartbeatConfig::default());
+        let (weather, catalog, ctx) = network(&memory, 9);
+        let seen = async || alive(&*catalog, config).await.unwrap();
+        let begun = ctx.clock.monotonic();
+        assert_eq!(seen().await, []);
+        assert_eq!(ctx.clock.monotonic(), begun, "nobody is waited for");
+        let ((_, one), (other, mut two)) = (join(&memory, 1).await, join(&memory, 2).await);
+        let beating = ctx.tasks.spawn("beats", async move {
+            loop {
+                two.beat().await.unwrap();
+                wait().await;
+            }
+        });
+        assert_eq!(seen().await, [process(2)]);
+        beating.abort();
+        wait().await;
+        assert_eq!(seen().await, [], "they are registered, and dead");
+        assert_eq!(registered(&*catalog).await.unwrap().len(), 2);
+        weather.set_rates(FaultRates { unavailable: 1_000, ..FaultRates::default() });
+        assert!(alive(&*catalog, config).await.is_err(), "in an outage nothing is known");
+        drop((one, other));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 
 mod backlog;
 mod compact;
+mod covered;
 mod flush;
 mod garbage;
 mod info;
@@ -27,6 +28,7 @@ mod view;
 mod warm;
 
 pub use compact::{CompactionPlan, CompactionReport, choose as choose_compaction};
+pub use covered::{PartitionCover, covered_partitions};
 pub use flush::{FlushConfig, FlushMode, FlushReport};
 pub use garbage::{GarbageConfig, GarbageReport};
 pub use info::{

@@ -2,13 +2,14 @@
 //!
 //! It lies under the name `identity`, put if absent by the first process that starts. A process that is configured with
 //! another catalog or log would read the same segments under other truths, commit loads into one catalog and collect as
-//! garbage what the other references; so it does not start. The object is replaced only by a command that raises an
-//! incarnation or the format level, if unchanged.
+//! garbage what the other references; so it does not start. The object is replaced only by a command that takes the log
+//! up again (`resume`) or raises the format level, if unchanged.
 //!
 //! Whoever is told nothing by his put puts the same bytes again and reads what lies there: the one object that is there
 //! is the identity, whoever put it, and it is compared like any other.
 
 use crate::frame::{FrameReader, FrameWriter};
+use crate::resume::{self, LogMending, LogResume};
 use crate::{GetOptions, ObjectPath, ObjectStore, PutMode, PutOutcome};
 use bytes::Bytes;
 use nacre_runtime::{Backoff, Context};
@@ -16,6 +17,8 @@ use nacre_types::{Error, ErrorKind, LogIncarnation, Result, StoreId};
 use std::time::Duration;
 
 const VERSION: u8 = 1;
+/// Of an identity whose log was taken up again.
+const VERSION_RESUMED: u8 = 2;
 const NAME: &str = "identity";
 /// How often a store that does not answer is asked; about ten seconds in all.
 const ATTEMPTS: usize = 12;
@@ -35,6 +38,10 @@ pub struct StoreIdentity {
     pub log: String,
     /// How often the log was replaced by another.
     pub log_incarnation: LogIncarnation,
+    /// How the log's offsets follow from its topic's.
+    pub mending: LogMending,
+    /// The log is being taken up again; no process starts before that is finished.
+    pub resume: Option<LogResume>,
 }
 
 /// What a process is configured with, and understands.
@@ -49,16 +56,22 @@ pub struct Expected {
 }
 
 impl StoreIdentity {
-    /// The stored bytes: format level 4, store id 16, catalog, its incarnation 4, log, its incarnation 4.
+    /// The stored bytes: format level 4, store id 16, catalog, its incarnation 4, log, its incarnation 4; in version 2, which
+    /// only an identity has that needs it, bases, holes and plan besides (`resume`).
     pub fn encode(&self) -> Bytes {
-        FrameWriter::new(VERSION, self.catalog.len() + self.log.len() + 64)
+        let is_plain = self.mending.is_none() && self.resume.is_none();
+        let version = if is_plain { VERSION } else { VERSION_RESUMED };
+        let frame = FrameWriter::new(version, self.catalog.len() + self.log.len() + 64)
             .u32(self.format_level)
             .u128(self.store_id.0)
             .bytes(self.catalog.as_bytes())
             .u32(self.catalog_incarnation)
             .bytes(self.log.as_bytes())
-            .u32(self.log_incarnation.0)
-            .finish()
+            .u32(self.log_incarnation.0);
+        if is_plain {
+            return frame.finish();
+        }
+        resume::write(frame, &self.mending, self.resume.as_ref()).finish()
     }
 
     /// From the stored bytes.
@@ -67,15 +80,22 @@ impl StoreIdentity {
     /// `Corrupt` (`identity-corrupt`), or `newer-format` for a version byte that this program does not know.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bytes = Bytes::copy_from_slice(bytes);
-        let mut frame = FrameReader::open(bytes, VERSION, "the store's identity", "identity-corrupt")?;
-        let identity = Self {
+        let is_plain = bytes.first() == Some(&VERSION);
+        let version = if is_plain { VERSION } else { VERSION_RESUMED };
+        let mut frame = FrameReader::open(bytes, version, "the store's identity", "identity-corrupt")?;
+        let mut identity = Self {
             format_level: frame.u32()?,
             store_id: StoreId(frame.u128()?),
             catalog: frame.text()?,
             catalog_incarnation: frame.u32()?,
             log: frame.text()?,
             log_incarnation: LogIncarnation(frame.u32()?),
+            mending: LogMending::default(),
+            resume: None,
         };
+        if !is_plain {
+            (identity.mending, identity.resume) = resume::read(&mut frame)?;
+        }
         frame.finish()?;
         Ok(identity)
     }
@@ -85,7 +105,7 @@ impl StoreIdentity {
     ///
     /// # Errors
     /// `Invalid` (`store-identity`) where catalog or log differ, (`newer-format`) where the store's level is higher
-    /// than this program's; `Corrupt`; `Unavailable`.
+    /// than this program's; `Conflict` (`log-resume-unfinished`); `Corrupt`; `Unavailable`.
     pub async fn open_or_create(store: &dyn ObjectStore, expected: &Expected, ctx: &Context) -> Result<Self> {
         let path = ObjectPath::new(NAME)?;
         let proposal = Self {
@@ -95,6 +115,8 @@ impl StoreIdentity {
             catalog_incarnation: 0,
             log: expected.log.clone(),
             log_incarnation: LogIncarnation(0),
+            mending: LogMending::default(),
+            resume: None,
         }
         .encode();
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
@@ -180,25 +202,85 @@ impl StoreIdentity {
         Err(Error::unavailable(format!("whether the format level was raised is not known: {why}")))
     }
 
+    /// Puts `next` in the place of `before`.
+    ///
+    /// # Errors
+    /// `Conflict` (`identity-changed`) where the identity is neither; `NotFound` (`store-not-found`); `Corrupt`; `Unavailable`,
+    /// after which it may be the one or the other: ask again.
+    pub async fn replace(store: &dyn ObjectStore, before: &Self, next: &Self, ctx: &Context) -> Result<()> {
+        let path = ObjectPath::new(NAME)?;
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        let mut failed = None;
+        for _ in 0..ATTEMPTS {
+            match store.get(&path, GetOptions::default()).await {
+                Ok(object) => {
+                    let identity = Self::decode(&object.bytes)?;
+                    if identity == *next {
+                        return Ok(());
+                    }
+                    if identity != *before {
+                        return Err(Error::conflict(
+                            "somebody else changed the store's identity meanwhile; look again",
+                        )
+                        .with_code("identity-changed"));
+                    }
+                    // What lies there afterwards is read in the next round, whatever the answer was.
+                    match store.put(&path, next.encode(), PutMode::Replace(object.meta.tag)).await {
+                        Ok(_) => {}
+                        Err(error) if error.kind().is_retryable() || error.kind() == ErrorKind::Unknown => {
+                            failed = Some(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(
+                        Error::not_found("the store has no identity any more").with_code("store-not-found")
+                    );
+                }
+                Err(error) if error.kind().is_retryable() => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(backoff.next(&*ctx.ids)).await;
+        }
+        let why = failed.map_or_else(String::new, |error| error.to_string());
+        Err(Error::unavailable(format!("whether the store's identity was replaced is not known: {why}")))
+    }
+
+    /// Refuses a program that knows less than the store's level.
+    ///
+    /// # Errors
+    /// `Invalid` (`newer-format`).
+    pub fn check_level(&self, known: u32) -> Result<()> {
+        if self.format_level <= known {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the store has format level {}, this program knows {known}; run a newer program",
+            self.format_level
+        ))
+        .with_code("newer-format"))
+    }
+
     /// Refuses a process that is configured otherwise.
     ///
     /// # Errors
     /// As [`StoreIdentity::open_or_create`].
     pub fn check(&self, expected: &Expected) -> Result<()> {
-        if self.format_level > expected.format_level {
-            return Err(Error::invalid(format!(
-                "the store has format level {}, this program knows {}; run a newer program",
-                self.format_level, expected.format_level
-            ))
-            .with_code("newer-format"));
-        }
+        self.check_level(expected.format_level)?;
+        self.check_resumed()?;
         for (what, stored, configured) in
             [("catalog", &self.catalog, &expected.catalog), ("log", &self.log, &expected.log)]
         {
             if stored != configured {
+                let is_kafka = |name: &str| name.starts_with("kafka ");
+                let hint = match is_kafka(stored) && is_kafka(configured) {
+                    true => "; if the former is lost for good, nacre log resume tells what that costs",
+                    false => "",
+                };
                 return Err(Error::invalid(format!(
                     "store {} belongs with the {what} {stored:?}, but this process is configured with {configured:?}; \
-                     start it with the former, or use another store",
+                     start it with the former, or use another store{hint}",
                     self.store_id
                 ))
                 .with_code("store-identity"));
@@ -209,114 +291,4 @@ impl StoreIdentity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::MemoryStore;
-    use crate::testing::{Fault, FaultyStore, Operation};
-    use proptest::prelude::*;
-    use std::sync::Arc;
-
-    fn identity() -> StoreIdentity {
-        StoreIdentity {
-            format_level: 3,
-            store_id: StoreId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
-            catalog: "same-store".into(),
-            catalog_incarnation: 1,
-            log: "kafka://brokers/topic".into(),
-            log_incarnation: LogIncarnation(2),
-        }
-    }
-
-    fn expected() -> Expected {
-        Expected { catalog: "same-store".into(), log: "same-store".into(), format_level: 1 }
-    }
-
-    #[test]
-    fn the_bytes_stay_what_they_are() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/identity-1.bin");
-        let golden = std::fs::read(path).unwrap();
-        assert_eq!(identity().encode(), golden);
-        assert_eq!(StoreIdentity::decode(&golden).unwrap(), identity());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100), at: usize, with: u8) {
-            let _ = StoreIdentity::decode(&bytes);
-            let mut changed = identity().encode().to_vec();
-            let at = at % changed.len();
-            let was = std::mem::replace(&mut changed[at], with);
-            prop_assert_eq!(StoreIdentity::decode(&changed).is_ok(), was == with);
-        }
-    }
-
-    #[tokio::test]
-    async fn the_first_process_names_the_store_and_others_must_agree() {
-        let ctx = Context::for_tests(1);
-        let store = MemoryStore::new(&ctx);
-        let first = StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap();
-        let again = StoreIdentity::open_or_create(&store, &expected(), &Context::for_tests(2)).await.unwrap();
-        assert_eq!(first, again);
-        let newer = Expected { format_level: 9, ..expected() };
-        assert_eq!(StoreIdentity::open_or_create(&store, &newer, &ctx).await.unwrap(), first);
-        let other = Expected { log: "kafka://elsewhere/topic".into(), ..expected() };
-        let error = StoreIdentity::open_or_create(&store, &other, &ctx).await.unwrap_err();
-        assert_eq!(error.code(), "store-identity");
-        assert!(error.detail().contains("same-store") && error.detail().contains("kafka://elsewhere/topic"));
-        let older = Expected { format_level: 0, ..expected() };
-        let error = StoreIdentity::open_or_create(&store, &older, &ctx).await.unwrap_err();
-        assert_eq!(error.code(), "newer-format");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_format_level_is_raised_in_any_weather_and_never_lowered() {
-        let ctx = Context::for_tests(1);
-        for fault in
-            [Fault::LostAnswer, Fault::UnderWay, Fault::SentTwice, Fault::LostRequest, Fault::Unavailable]
-        {
-            let store = FaultyStore::new(Arc::new(MemoryStore::new(&ctx)), 1);
-            let error = StoreIdentity::raise_format_level(&store, 2, &ctx).await.unwrap_err();
-            assert_eq!(error.code(), "store-not-found");
-            let first = StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap();
-            store.script(Operation::Put, "identity", fault);
-            store.script(Operation::Read, "identity", Fault::Unavailable);
-            let raised = StoreIdentity::raise_format_level(&store, 2, &ctx).await.unwrap();
-            assert_eq!(raised, StoreIdentity { format_level: 2, ..first }, "{fault:?}");
-            store.deliver().await;
-            assert_eq!(StoreIdentity::raise_format_level(&store, 1, &ctx).await.unwrap(), raised);
-            let error = StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap_err();
-            assert_eq!(error.code(), "newer-format", "the older program does not start any more");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn processes_that_start_together_agree_in_any_weather() {
-        let ctx = Context::for_tests(1);
-        for fault in
-            [Fault::LostAnswer, Fault::UnderWay, Fault::SentTwice, Fault::LostRequest, Fault::Unavailable]
-        {
-            let store = FaultyStore::new(Arc::new(MemoryStore::new(&ctx)), 1);
-            store.script(Operation::Put, "identity", fault);
-            store.script(Operation::Read, "identity", Fault::Unavailable);
-            let starts: Vec<_> = (0..5)
-                .map(|n| {
-                    let store = store.clone();
-                    ctx.tasks.spawn("start", async move {
-                        StoreIdentity::open_or_create(&store, &expected(), &Context::for_tests(n))
-                            .await
-                            .unwrap()
-                    })
-                })
-                .collect();
-            let mut ids = Vec::new();
-            for start in starts {
-                ids.push(start.await.unwrap().store_id);
-            }
-            store.deliver().await;
-            ids.push(StoreIdentity::open_or_create(&store, &expected(), &ctx).await.unwrap().store_id);
-            ids.dedup();
-            assert_eq!(ids.len(), 1, "{fault:?}");
-        }
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ mod object;
 mod open;
 mod path;
 mod probe;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod s3_settings;
@@ -34,6 +35,7 @@ pub use object::{GetOptions, Object, ObjectMeta, ObjectStore, ObjectTag, PutMode
 pub use open::open;
 pub use path::ObjectPath;
 pub use probe::probe;
+pub use resume::{LogHole, LogMending, LogResume, ResumedPartition};
 #[cfg(feature = "s3")]
 pub use s3::S3Store;
 pub use s3_settings::S3Settings;

@@ -1,8 +1,8 @@
 //! `nacre format status|upgrade`
 
-use super::log;
+use crate::commands::serve;
 use crate::output::{Grid, Out};
-use crate::storage::{FORMAT_LEVEL, StorageSettings};
+use crate::storage::{self, FORMAT_LEVEL, StorageSettings};
 use clap::Subcommand;
 use nacre_catalog::heartbeat::{self, Process};
 use nacre_fleet::Member;
@@ -46,7 +46,8 @@ struct Status {
 pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
     let (Command::Status { storage } | Command::Upgrade { storage }) = command;
     storage.check()?;
-    let opened = log::opened(storage).await?;
+    let ctx = Context::system();
+    let opened = storage::look(storage, &ctx).await?;
     let processes = heartbeat::registered(&*opened.catalog).await?;
     let mut status = Status {
         store: storage.store_url(),
@@ -55,8 +56,15 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
         processes: processes.iter().map(running).collect(),
     };
     if matches!(command, Command::Upgrade { .. }) {
-        check(&status.processes)?;
-        let ctx = Context::system();
+        if let Err(error) = check(&status.processes) {
+            // Where all died nobody is left to forget them. One who lives speaks for nobody else: then all that are registered
+            // count.
+            let config = serve::presence(&storage.store_url(), storage.catalog_url()).heartbeat;
+            if !heartbeat::alive(&*opened.catalog, config).await?.is_empty() {
+                return Err(error);
+            }
+            status.processes.clear();
+        }
         let raised = StoreIdentity::raise_format_level(&*opened.store, FORMAT_LEVEL, &ctx).await?;
         status.format_level = raised.format_level;
     }

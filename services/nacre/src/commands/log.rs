@@ -1,6 +1,5 @@
 //! `nacre log status|resume|show`
 
-use super::later;
 use crate::output::{Grid, Out, moment};
 use crate::storage::{self, StorageSettings};
 use clap::Subcommand;
@@ -10,6 +9,8 @@ use serde::Serialize;
 
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod resume;
 mod show;
 
 #[derive(Debug, Subcommand)]
@@ -20,10 +21,30 @@ pub(crate) enum Command {
         #[command(flatten)]
         storage: Box<StorageSettings>,
     },
-    /// Go on after the log was lost or replaced (comes later)
-    Resume(later::Arguments),
+    /// Take up a log on Kafka again that lost records, was made again, or holds what readers do not get past. Tells what that
+    /// gives up; --accept-loss does it, for good. Asks store, catalog and brokers; no server may run
+    Resume(Resume),
     /// Print the records of a partition that are not flushed yet; asks store and brokers, not a server
     Show(show::Show),
+}
+
+#[derive(Debug, clap::Args)]
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "the command line is the same for every build"))]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    storage: Box<StorageSettings>,
+
+    /// Give up what is told without this: it cannot be undone
+    #[arg(long)]
+    accept_loss: bool,
+
+    /// Only tell, and call that a success
+    #[arg(long, conflicts_with = "accept_loss")]
+    dry_run: bool,
+
+    /// Who accepts it, for the record that is kept
+    #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "")]
+    by: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +86,19 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
                 format!("log of {} (incarnation {})\n{}", status.store, status.incarnation, grid.text())
             })
         }
-        Command::Resume(_) => later::refuse("log resume", "it comes with the restore of stores"),
+        Command::Resume(asked) => {
+            asked.storage.check()?;
+            #[cfg(feature = "kafka")]
+            if let Some(url) = asked.storage.kafka_url() {
+                return resume::resume(asked, url, out).await;
+            }
+            Err(Error::invalid(
+                "a log that lies in the store has nothing to resume: its chunks are as safe as the segments, and nobody but \
+                 nacre deletes them. If objects of the store were lost, bring the store itself back; --log names a log on \
+                 Kafka",
+            )
+            .with_code("log-resume-store"))
+        }
         Command::Show(asked) => {
             asked.storage.check()?;
             show::show(asked, opened(&asked.storage).await?, out).await
@@ -76,13 +109,7 @@ pub(crate) async fn run(command: &Command, out: &Out) -> Result<()> {
 /// Opens a store that is there: a question must not make one where there is none.
 pub(super) async fn opened(settings: &StorageSettings) -> Result<storage::Storage> {
     let (url, ctx) = (settings.store_url(), Context::system());
-    if settings.store_folder().is_some_and(|folder| !folder.join("identity").is_file()) {
-        return Err(Error::not_found(format!("there is no store at {url}")).with_code("store-not-found"));
-    }
-    #[cfg(feature = "kafka")]
-    if settings.kafka_url().is_some() {
-        storage::look(settings, &ctx).await?;
-    }
+    storage::look(settings, &ctx).await?;
     storage::open(settings, &url, &ctx).await
 }
 

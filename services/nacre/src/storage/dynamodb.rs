@@ -74,22 +74,32 @@ pub(super) async fn open(
     Err(Error::internal("no catalog behind this URL"))
 }
 
-/// The catalog of a store that is there; makes nothing.
+/// The catalog of a store that is there, and its name; makes nothing.
 ///
 /// # Errors
 /// `NotFound` (`catalog-not-found`); what is wrong with the URL or the catalog.
-#[cfg(all(feature = "dynamodb", feature = "kafka"))]
-pub(super) async fn look(store: &Arc<dyn ObjectStore>, url: &str, ctx: &Context) -> Result<Arc<dyn Catalog>> {
+#[cfg(feature = "dynamodb")]
+pub(super) async fn look(
+    store: &Arc<dyn ObjectStore>,
+    url: &str,
+    ctx: &Context,
+) -> Result<(Arc<dyn Catalog>, String)> {
     let settings = aws::dynamo_settings()?;
     if !nacre_catalog::DynamoCatalog::look(url, &settings, ctx).await? {
         return Err(Error::not_found(format!("there is no catalog at {url}")).with_code("catalog-not-found"));
     }
     let root = super::CATALOG_ROOT;
-    Ok(Arc::new(nacre_catalog::DynamoCatalog::open(url, &settings, store.clone(), root, ctx).await?))
+    let catalog = nacre_catalog::DynamoCatalog::open(url, &settings, store.clone(), root, ctx).await?;
+    let name = catalog.identity();
+    Ok((Arc::new(catalog), name))
 }
 
-#[cfg(all(not(feature = "dynamodb"), feature = "kafka"))]
-pub(super) async fn look(_: &Arc<dyn ObjectStore>, url: &str, _: &Context) -> Result<Arc<dyn Catalog>> {
+#[cfg(not(feature = "dynamodb"))]
+pub(super) async fn look(
+    _: &Arc<dyn ObjectStore>,
+    url: &str,
+    _: &Context,
+) -> Result<(Arc<dyn Catalog>, String)> {
     check(url)?;
     Err(Error::internal("no catalog behind this URL"))
 }

@@ -2,20 +2,20 @@
 //! brokers' names, which change.
 
 #[cfg(feature = "kafka")]
-pub(crate) use built_in::{Topic, look, name_of_topic};
+pub(crate) use built_in::{Topic, name_of_topic};
 #[cfg(not(feature = "kafka"))]
 pub(super) use not_built::Topic;
 
 #[cfg(feature = "kafka")]
 mod built_in {
-    use super::super::{CATALOG_ROOT, StorageSettings, dynamodb};
-    use crate::{aws, kafka};
-    use nacre_catalog::{Catalog, ObjectCatalog};
+    use super::super::StorageSettings;
+    use crate::kafka;
+    use nacre_catalog::Catalog;
     use nacre_log::Log;
     use nacre_log::kafka::{KafkaConfig, TopicFacts};
     use nacre_runtime::Context;
     use nacre_store::StoreIdentity;
-    use nacre_types::{Error, Result};
+    use nacre_types::Result;
     use std::sync::Arc;
 
     /// A topic that is as the log must have it.
@@ -46,7 +46,8 @@ mod built_in {
             ctx: &Context,
         ) -> Result<Arc<dyn Log>> {
             let incarnation = identity.log_incarnation;
-            let config = KafkaConfig { incarnation, topic_id: Some(self.facts.id), ..self.config };
+            let mending = Arc::new(identity.mending.clone());
+            let config = KafkaConfig { incarnation, mending, topic_id: Some(self.facts.id), ..self.config };
             Ok(Arc::new(kafka::open(config, catalog, ctx).await?))
         }
     }
@@ -54,26 +55,6 @@ mod built_in {
     /// What a store's identity calls its log on Kafka. Never changed: stores have it.
     pub(crate) fn name_of_topic(facts: &TopicFacts) -> String {
         format!("kafka topic {}, id {}", facts.name, facts.id)
-    }
-
-    /// A store's records and identity, for a look that must not make a store where there is none.
-    ///
-    /// # Errors
-    /// `NotFound` (`store-not-found`); what is wrong with the URLs, the store or the catalog.
-    pub(crate) async fn look(
-        settings: &StorageSettings,
-        ctx: &Context,
-    ) -> Result<(StoreIdentity, Arc<dyn Catalog>)> {
-        let url = settings.store_url();
-        let store = nacre_store::open(&url, &aws::settings_for(&url)?, ctx)?;
-        let identity = StoreIdentity::read(&*store).await?.ok_or_else(|| {
-            Error::not_found(format!("there is no store at {url}")).with_code("store-not-found")
-        })?;
-        let catalog: Arc<dyn Catalog> = match settings.catalog_url() {
-            None => Arc::new(ObjectCatalog::new(store, CATALOG_ROOT, ctx)?),
-            Some(catalog) => dynamodb::look(&store, catalog, ctx).await?,
-        };
-        Ok((identity, catalog))
     }
 
     #[cfg(test)]

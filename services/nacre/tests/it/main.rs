@@ -17,6 +17,8 @@ mod harness;
 mod kafka;
 mod kill;
 mod loads;
+#[cfg(feature = "kafka")]
+mod resume;
 mod rows;
 #[cfg(feature = "s3")]
 mod s3;

@@ -264,7 +264,7 @@ impl Table {
 
     async fn read_span(&self, held: &Held) -> Result<Span> {
         let snapshot = held.mark.snapshot()?;
-        let manifest = read_snapshot(&self.shared, self.id(), &snapshot).await?;
+        let manifest = read_snapshot(&*self.shared.store, self.id(), &snapshot).await?;
         let at = held.mark.at_micros;
         // A table may have a million segments.
         let whole = move || Span::of(manifest, snapshot.commit_id, at);

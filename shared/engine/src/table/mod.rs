@@ -28,7 +28,7 @@ use crate::view::{Live, View};
 use crate::{ShardInfo, TableInfo};
 pub(crate) use commit::fold;
 use commit::{CommitQueue, Cursor};
-pub(crate) use open::{read_snapshot, write_snapshot};
+pub(crate) use open::{read_manifest, read_snapshot, write_snapshot};
 pub(crate) use read::Touch;
 
 /// The handle that reads and writes of one table go through. One per table and process.

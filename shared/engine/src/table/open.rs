@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use nacre_catalog::{EDITS_GONE, SnapshotRef};
+use nacre_catalog::{Catalog, EDITS_GONE, SnapshotRef};
 use nacre_manifest::Manifest;
-use nacre_store::{GetOptions, ObjectPath, PutMode, PutOutcome};
+use nacre_store::{GetOptions, ObjectPath, ObjectStore, PutMode, PutOutcome};
 use nacre_types::{CommitId, Error, Result, Seq, TableId};
 
 use super::commit::{Cursor, fold};
@@ -21,25 +21,46 @@ const OPENS: usize = 3;
 
 /// Reads a table's state. `None` where its log has no edit: the table was never made.
 pub(super) async fn read_table(shared: &Shared, table: TableId) -> Result<Option<Opened>> {
+    read_stored(&*shared.catalog, &*shared.store, table).await
+}
+
+/// Reads a table's manifest without a node. `None` as for [`read_table`].
+pub(crate) async fn read_manifest(
+    catalog: &dyn Catalog,
+    store: &dyn ObjectStore,
+    table: TableId,
+) -> Result<Option<Manifest>> {
+    Ok(read_stored(catalog, store, table).await?.map(|opened| opened.manifest))
+}
+
+async fn read_stored(
+    catalog: &dyn Catalog,
+    store: &dyn ObjectStore,
+    table: TableId,
+) -> Result<Option<Opened>> {
     for _ in 1..OPENS {
-        match read_from_head(shared, table).await {
+        match read_from_head(catalog, store, table).await {
             Err(error) if error.code() == EDITS_GONE => {}
             read => return read,
         }
     }
-    read_from_head(shared, table).await
+    read_from_head(catalog, store, table).await
 }
 
-async fn read_from_head(shared: &Shared, table: TableId) -> Result<Option<Opened>> {
+async fn read_from_head(
+    catalog: &dyn Catalog,
+    store: &dyn ObjectStore,
+    table: TableId,
+) -> Result<Option<Opened>> {
     const PAGE: usize = 256;
-    let head = shared.catalog.head(table).await?;
+    let head = catalog.head(table).await?;
     let (mut manifest, mut commit_id) = match &head.snapshot {
-        Some(snapshot) => (read_snapshot(shared, table, snapshot).await?, snapshot.commit_id),
+        Some(snapshot) => (read_snapshot(store, table, snapshot).await?, snapshot.commit_id),
         None => (Manifest::empty(table), CommitId(0)),
     };
     let snapshot = manifest.seq();
     loop {
-        let edits = shared.catalog.read(table, manifest.seq(), PAGE).await?;
+        let edits = catalog.read(table, manifest.seq(), PAGE).await?;
         match fold(&manifest, commit_id, &edits)? {
             Some((next, last)) => (manifest, commit_id) = (next, last),
             None => break,
@@ -56,12 +77,12 @@ async fn read_from_head(shared: &Shared, table: TableId) -> Result<Option<Opened
 
 /// The manifest of a snapshot.
 pub(crate) async fn read_snapshot(
-    shared: &Shared,
+    store: &dyn ObjectStore,
     table: TableId,
     snapshot: &SnapshotRef,
 ) -> Result<Manifest> {
     let path = ObjectPath::new(&snapshot.path)?;
-    let object = shared.store.get(&path, GetOptions::default()).await?;
+    let object = store.get(&path, GetOptions::default()).await?;
     let manifest =
         Manifest::decode(&object.bytes).map_err(|e| e.context(format!("manifest snapshot {path}")))?;
     if manifest.table() != table || manifest.seq() != snapshot.seq {

@@ -1,8 +1,10 @@
 //! How a log on Kafka behaves, and what of it librdkafka is told.
 
 use crate::record::MAX_RECORD_BYTES;
+use nacre_store::LogMending;
 use nacre_types::{Error, LogIncarnation, Result};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -195,6 +197,8 @@ pub struct KafkaConfig {
     /// The topic's id as the store's identity has it; another topic of the same name is refused. `None` = whichever is
     /// there, and no other while this runs.
     pub topic_id: Option<TopicId>,
+    /// How the log's offsets follow from the topic's; from the store's identity.
+    pub mending: Arc<LogMending>,
     /// On how many brokers a record must lie: the topic needs as many replicas, and a majority of them in sync for each
     /// acknowledgement. 3 = a broker may die and nothing is lost or stops; 1 = a single broker, for tests.
     pub replicas: u32,
@@ -233,6 +237,7 @@ impl KafkaConfig {
             topic: url.topic.clone(),
             incarnation: LogIncarnation(0),
             topic_id: None,
+            mending: Arc::default(),
             replicas: 3,
             security: KafkaSecurity::default(),
             zone: None,

@@ -115,8 +115,8 @@ impl Partition {
         self.learn(|known| known.resume(at, marks.high));
         let shared = &self.shared;
         let share = shared.clients.read(&shared.config, &shared.reach, &shared.ctx, self.id, at.offset)?;
-        let reader = Reader::share(share, &shared.reach, &shared.ctx, self.id);
-        let mut stamper = Stamper::new(self.id, at);
+        let reader = Reader::share(share, &shared.config, &shared.reach, &shared.ctx, self.id);
+        let mut stamper = Stamper::new(self.id, at, &shared.config.mending);
         loop {
             let reading = tokio::select! {
                 biased;
@@ -133,7 +133,16 @@ impl Partition {
                     for raw in records {
                         let bytes = raw.bytes.len();
                         match stamper.stamp(raw) {
-                            Ok(stamped) => slice.push(stamped, bytes, stamper.at()),
+                            Ok(None) => {}
+                            Ok(Some(stamped)) => {
+                                let is_before_hole = stamped.offset.next() != stamper.at().offset;
+                                slice.push(stamped, bytes, stamper.at());
+                                // The records of a slice lie side by side.
+                                if is_before_hole {
+                                    let next = SliceBuilder::new(stamper.at());
+                                    self.publish(std::mem::replace(&mut slice, next).finish());
+                                }
+                            }
                             Err(error) => {
                                 failed = Some(error);
                                 break;
@@ -157,7 +166,12 @@ impl Partition {
             .map_err(|error| error.context(format_args!("where reading partition {} begins", self.id)))?
             .unwrap_or_else(|| LogPosition::start(incarnation));
         self.check_position(&start)?;
-        Ok(start)
+        Ok(self.past_holes(start))
+    }
+
+    /// Nobody stands in a stretch that readers pass over.
+    pub(super) fn past_holes(&self, at: LogPosition) -> LogPosition {
+        LogPosition { offset: self.shared.config.mending.past(self.id, at.offset), ..at }
     }
 
     /// Where to go on when the partition begins after `at`: trimmed, if the catalog stands at or after its beginning;

@@ -3,7 +3,7 @@
 //! # What is stored, and who may write it
 //!
 //! One topic; a record of the log is the value of one message, sent to its partition by number, without a key. Offsets
-//! are Kafka's. Any process may append; there is no owner, no lease, no group and no committed offset. Where readers
+//! are Kafka's, in a log that was taken up again plus a base. Any process may append; there is no owner, no lease, no group and no committed offset. Where readers
 //! start is the catalog's `flushed_through` and nothing else ([`Starts`]).
 //!
 //! The topic must keep what it took, in order, without holes, under the brokers' time: append-time timestamps, no
@@ -55,6 +55,12 @@
 //! DeleteRecords below a position that `flushed_through`, read freshly, has passed, in the topic of the right id. Offsets
 //! never come free again, so there is no boundary record here: the partition's own start is one.
 //!
+//! # A topic in the place of a lost one, and what cannot be read
+//!
+//! An operator may give up what is lost (`nacre log resume --accept-loss`). The store's identity then tells every process alike
+//! what is added to the topic's own offsets, so that the log's never go backwards (`border`), and which stretches all readers
+//! pass over (`stamp`). Here nothing is ever given up.
+//!
 //! # Why not just…
 //!
 //! - *…believe every delivery report as it is?* It has no clock, and now and then no offset.
@@ -70,9 +76,11 @@
 //!   get another version.
 
 mod append;
+mod border;
 mod client;
 mod config;
 mod end;
+mod examine;
 mod follow;
 mod partition;
 mod produce;
@@ -92,6 +100,7 @@ mod window;
 pub use self::config::{
     Batching, KafkaConfig, KafkaSecurity, KafkaUrl, Sasl, SaslMechanism, Secret, Tls, TopicId,
 };
+pub use self::examine::{Examined, Obstacle, examine};
 pub use self::partition::Starts;
 pub use self::verdict::{TopicFacts, TopicFault, TopicRules};
 

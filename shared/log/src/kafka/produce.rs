@@ -23,11 +23,13 @@
 //! of order. One request of one partition at a time would make partitions wait for each other, so there are several
 //! producers, each for its part of the partitions; they are made when they are first needed.
 
+use super::border::to_log;
 use super::client::{self, Reach, heard, speak};
 use super::config::KafkaConfig;
 use super::tools::number;
 use crate::record::EncodedRecord;
 use nacre_runtime::Context;
+use nacre_store::LogMending;
 use nacre_types::{Error, PartitionId, Result};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -143,6 +145,8 @@ struct Handed {
 
 /// What a producer's own thread calls.
 struct Deliveries {
+    /// What is counted as the topic counts is reported as the log does.
+    mending: Arc<LogMending>,
     reach: Arc<Reach>,
     is_fatal: Arc<AtomicBool>,
 }
@@ -174,7 +178,7 @@ impl ProducerContext for Deliveries {
                     Timestamp::LogAppendTime(millis) => Some(millis.saturating_mul(1_000)),
                     Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
                 };
-                Report::Delivered { offset: message.offset(), append_time }
+                Report::Delivered { offset: self.offset(message.partition(), message.offset()), append_time }
             }
             Err((error, _)) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => Report::TooLong,
@@ -189,6 +193,14 @@ impl ProducerContext for Deliveries {
         };
         // Nobody need wait any more.
         let _ = reply.send(report);
+    }
+}
+
+impl Deliveries {
+    /// One that librdkafka does not know is negative, and stays so.
+    fn offset(&self, partition: i32, offset: i64) -> i64 {
+        let (Ok(partition), Ok(own)) = (u32::try_from(partition), u64::try_from(offset)) else { return -1 };
+        i64::try_from(to_log(&self.mending, PartitionId(partition), own)).unwrap_or(-1)
     }
 }
 
@@ -313,7 +325,8 @@ pub(super) fn too_long(bytes: usize) -> Error {
 
 fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Arc<Generation>> {
     let is_fatal = Arc::new(AtomicBool::new(false));
-    let deliveries = Deliveries { reach: reach.clone(), is_fatal: is_fatal.clone() };
+    let deliveries =
+        Deliveries { mending: config.mending.clone(), reach: reach.clone(), is_fatal: is_fatal.clone() };
     let made = Arc::new(Generation {
         producer: client::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
         is_fatal,

@@ -3,14 +3,16 @@
 //! It is assigned by hand, joins no group, commits nothing, and begins where it is told or not at all. It has a client of
 //! its own ([`Reader::open`]) or takes its partition's part of what one client reads for many ([`Reader::share`]).
 
+use super::border::to_log;
 use super::client::{self, Reach, Voice, failed};
 use super::config::KafkaConfig;
 use super::share::Share;
 use super::stamp::Raw;
-use super::tools::{kafka_offset, number};
+use super::tools::number;
 use bytes::Bytes;
 use futures::FutureExt;
 use nacre_runtime::{Context, Tasks};
+use nacre_store::LogMending;
 use nacre_types::{Error, Offset, PartitionId, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -43,6 +45,8 @@ pub(super) struct Reader {
     /// `None` only while it ends.
     supply: Option<Supply>,
     partition: PartitionId,
+    /// What is counted as the topic counts goes out as the log does.
+    mending: Arc<LogMending>,
     reach: Arc<Reach>,
     tasks: Tasks,
 }
@@ -87,17 +91,25 @@ impl Reader {
         let consumer: StreamConsumer<Voice> =
             client::make(config.reader(), RDKafkaLogLevel::Warning, Voice::new(reach))?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&config.topic, number(partition), kafka_offset(from))
+        let own = config.to_topic(partition, from)?;
+        list.add_partition_offset(&config.topic, number(partition), own)
             .and_then(|()| consumer.assign(&list))
             .map_err(|error| failed(format_args!("reading partition {partition}"), &error))?;
         let (reach, tasks) = (reach.clone(), ctx.tasks.clone());
-        Ok(Self { supply: Some(Supply::Own(consumer)), partition, reach, tasks })
+        let mending = config.mending.clone();
+        Ok(Self { supply: Some(Supply::Own(consumer)), partition, mending, reach, tasks })
     }
 
     /// A reader of a share.
-    pub(super) fn share(share: Share, reach: &Arc<Reach>, ctx: &Context, partition: PartitionId) -> Self {
-        let (reach, tasks) = (reach.clone(), ctx.tasks.clone());
-        Self { supply: Some(Supply::Shared(share)), partition, reach, tasks }
+    pub(super) fn share(
+        share: Share,
+        config: &KafkaConfig,
+        reach: &Arc<Reach>,
+        ctx: &Context,
+        partition: PartitionId,
+    ) -> Self {
+        let (mending, reach, tasks) = (config.mending.clone(), reach.clone(), ctx.tasks.clone());
+        Self { supply: Some(Supply::Shared(share)), partition, mending, reach, tasks }
     }
 
     /// What comes next; waits for it. Dropped while it waits, it has taken nothing.
@@ -109,7 +121,7 @@ impl Reader {
             return Err(Error::internal("a reader that was ended is asked"));
         };
         let first = match supply.recv().await {
-            Ok(message) => raw(&message),
+            Ok(message) => raw(&message, &self.mending, self.partition),
             Err(error) => return self.judge(&error),
         };
         self.reach.found();
@@ -119,7 +131,7 @@ impl Reader {
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match supply.recv().now_or_never() {
                 Some(Ok(message)) => {
-                    let next = raw(&message);
+                    let next = raw(&message, &self.mending, self.partition);
                     bytes += next.bytes.len();
                     records.push(next);
                 }
@@ -165,13 +177,14 @@ impl Reader {
     }
 }
 
-fn raw(message: &BorrowedMessage<'_>) -> Raw {
+/// A message, counted as the log counts.
+pub(super) fn raw(message: &BorrowedMessage<'_>, mending: &LogMending, partition: PartitionId) -> Raw {
     let append_time = match message.timestamp() {
         Timestamp::LogAppendTime(millis) => Some(millis.saturating_mul(1_000)),
         Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
     };
     Raw {
-        offset: u64::try_from(message.offset()).unwrap_or(u64::MAX),
+        offset: u64::try_from(message.offset()).map_or(u64::MAX, |offset| to_log(mending, partition, offset)),
         append_time,
         bytes: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
     }

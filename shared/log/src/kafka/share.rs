@@ -14,7 +14,7 @@
 
 use super::client::{self, Reach, Voice, failed};
 use super::config::KafkaConfig;
-use super::tools::{kafka_offset, number};
+use super::tools::number;
 use nacre_runtime::Context;
 use nacre_types::{Error, Offset, PartitionId, Result};
 use parking_lot::Mutex;
@@ -74,9 +74,10 @@ impl Clients {
         // Before it is assigned, or its first messages would go to the client's common queue.
         let queue = client.consumer.split_partition_queue(&config.topic, number(partition));
         let queue = queue.ok_or_else(|| Error::internal("a partition's queue was not given"))?;
+        let own = config.to_topic(partition, from)?;
         let share = Share { queue, client, topic: config.topic.clone(), partition };
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&share.topic, number(partition), kafka_offset(from))
+        list.add_partition_offset(&share.topic, number(partition), own)
             .and_then(|()| share.client.consumer.incremental_assign(&list))
             .map_err(|error| failed(format_args!("reading partition {partition}"), &error))?;
         Ok(share)

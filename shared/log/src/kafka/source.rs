@@ -6,7 +6,7 @@
 use super::PartitionMarks;
 use super::client::{self, Reach, Voice, failed};
 use super::config::{KafkaConfig, TopicId};
-use super::tools::{Tools, kafka_offset, number};
+use super::tools::{Tools, number};
 use bytes::Bytes;
 use futures::FutureExt;
 use nacre_runtime::{Context, Tasks};
@@ -98,7 +98,8 @@ impl ForeignTopic {
         let consumer: StreamConsumer<Voice> =
             client::make(properties, RDKafkaLogLevel::Warning, Voice::new(&self.reach))?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.config.topic, number(partition), kafka_offset(from))
+        let own = self.config.to_topic(partition, from)?;
+        list.add_partition_offset(&self.config.topic, number(partition), own)
             .and_then(|()| consumer.assign(&list))
             .map_err(|error| failed(format_args!("reading partition {partition}"), &error))?;
         Ok(ForeignReader {
@@ -213,6 +214,7 @@ pub mod testing {
     use super::{Error, KafkaConfig, RDKafkaLogLevel, Reach, Result, Voice, client};
     use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
     use rdkafka::producer::{FutureProducer, FutureRecord};
+    use rdkafka::{Offset, TopicPartitionList};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -239,14 +241,33 @@ pub mod testing {
             partitions: i32,
             settings: &[(&str, &str)],
         ) -> Result<Self> {
+            let someone = Self::of_topic(config)?;
+            someone.make(partitions, settings).await?;
+            Ok(someone)
+        }
+
+        /// Of a topic that others made.
+        ///
+        /// # Errors
+        /// `Invalid` (`log-config`).
+        pub fn of_topic(config: &KafkaConfig) -> Result<Self> {
             let reach: Arc<Reach> = Arc::default();
-            let someone = Self {
+            Ok(Self {
                 producer: client::make(config.producer(), RDKafkaLogLevel::Warning, Voice::new(&reach))?,
                 admin: client::make(config.tools(), RDKafkaLogLevel::Emerg, Voice::new(&reach))?,
                 topic: config.topic.clone(),
-            };
-            someone.make(partitions, settings).await?;
-            Ok(someone)
+            })
+        }
+
+        /// Deletes what lies before an offset of a partition.
+        ///
+        /// # Errors
+        /// `Internal`.
+        pub async fn delete_before(&self, partition: i32, offset: i64) -> Result<()> {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).map_err(told)?;
+            let request = self.admin.delete_records(&list, &AdminOptions::new());
+            request.await.map(drop).map_err(told)
         }
 
         /// Makes the topic again.

@@ -10,7 +10,9 @@ use crate::codec::corrupt;
 use crate::log::Stamped;
 use crate::record::{self, Record};
 use bytes::Bytes;
+use nacre_store::LogMending;
 use nacre_types::{Error, Offset, PartitionId, Result};
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -25,15 +27,17 @@ pub(super) struct Raw {
 }
 
 /// Stamps the records of one partition from a position on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Stamper {
     partition: PartitionId,
     at: LogPosition,
+    mending: Arc<LogMending>,
 }
 
 impl Stamper {
-    pub(super) fn new(partition: PartitionId, at: LogPosition) -> Self {
-        Self { partition, at }
+    pub(super) fn new(partition: PartitionId, at: LogPosition, mending: &Arc<LogMending>) -> Self {
+        let at = LogPosition { offset: mending.past(partition, at.offset), ..at };
+        Self { partition, at, mending: mending.clone() }
     }
 
     /// After everything that was stamped.
@@ -41,9 +45,14 @@ impl Stamper {
         self.at
     }
 
-    /// Stamps the next record; after an error the position is as before.
-    pub(super) fn stamp(&mut self, raw: Raw) -> Result<Stamped> {
+    /// Stamps the next record; after an error the position is as before. `None` = it lies in a hole, which everybody passes
+    /// over: after the record before it the position is behind the hole.
+    pub(super) fn stamp(&mut self, raw: Raw) -> Result<Option<Stamped>> {
         let expected = self.at.offset;
+        let is_in_hole = || self.mending.past(self.partition, Offset(raw.offset)).0 != raw.offset;
+        if raw.offset < expected.0 && is_in_hole() {
+            return Ok(None);
+        }
         if raw.offset != expected.0 {
             return Err(self.gap(raw.offset));
         }
@@ -51,7 +60,7 @@ impl Stamper {
             return Err(Error::corrupt(format!(
                 "partition {}, offset {expected}: the record has no append time of the broker's; the topic's \
                  message.timestamp.type was not LogAppendTime when it was appended, and versions cannot be computed past \
-                 it: find out who changed the topic, and see nacre log status",
+                 it: find out who changed the topic; nacre log resume tells what passing over it costs",
                 self.partition
             ))
             .with_code("log-append-time"));
@@ -59,13 +68,16 @@ impl Stamper {
         let version = next_version(append_time, self.at.clock);
         let gives_version = record::gives_version(&raw.bytes);
         let record = Record::decode(raw.bytes).map_err(|error| {
-            error.context(format_args!("partition {}, offset {expected} of the topic", self.partition))
+            error.context(format_args!(
+                "partition {}, offset {expected} (nacre log resume tells what passing over it costs)",
+                self.partition
+            ))
         })?;
         if gives_version {
             self.at.clock = version;
         }
-        self.at.offset = expected.next();
-        Ok(Stamped { offset: expected, append_time, version, record })
+        self.at.offset = self.mending.past(self.partition, expected.next());
+        Ok(Some(Stamped { offset: expected, append_time, version, record }))
     }
 
     fn gap(&self, found: u64) -> Error {
@@ -73,7 +85,8 @@ impl Stamper {
             "log",
             format_args!(
                 "partition {} goes on at offset {found} where {} was expected; records between them were compacted away, \
-                 deleted, or hidden by a transaction, none of which may happen to this topic: see nacre log status",
+                 deleted, or hidden by a transaction, none of which may happen to this topic: nacre log resume tells what going on \
+                 behind them costs",
                 self.partition, self.at.offset
             ),
         )
@@ -99,7 +112,7 @@ pub(super) fn lost(partition: PartitionId, at: Offset, low: u64) -> Error {
     Error::corrupt(format!(
         "partition {partition} begins at offset {low}, but everything from offset {at} on is still needed: records were \
          deleted by retention or by hand, and acknowledged writes with them; look at the topic's settings (nacre log \
-         status), and restore the store to a time before, or accept the loss"
+         status), and restore the store to a time before, or give up what is gone (nacre log resume tells what that is)"
     ))
     .with_code("log-lost")
 }
@@ -109,7 +122,7 @@ pub(super) fn shrunk(partition: PartitionId, at: Offset, high: u64) -> Error {
     Error::corrupt(format!(
         "partition {partition} ends at offset {high}, but was read or flushed through offset {at}: records were lost by an \
          unclean election or a broker without its disk, or this is another topic (nacre log status); restore the brokers, \
-         or accept the loss"
+         or give up what is gone (nacre log resume tells what that is)"
     ))
     .with_code("log-shrunk")
 }

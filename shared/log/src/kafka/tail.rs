@@ -42,6 +42,7 @@ impl KafkaTail {
         partition.tails.fetch_add(1, Ordering::SeqCst);
         partition.ensure_followed();
         let news = partition.news();
+        let from = partition.past_holes(from);
         Self { partition, at: from, own: None, opening: None, news }
     }
 
@@ -83,11 +84,11 @@ impl KafkaTail {
                 return Err(error);
             }
         };
-        let mut stamper = Stamper::new(self.partition.id, self.at);
+        let mut stamper = Stamper::new(self.partition.id, self.at, &self.partition.shared.config.mending);
         let mut stamped = Vec::with_capacity(records.len());
         for raw in records {
             match stamper.stamp(raw) {
-                Ok(record) => stamped.push(record),
+                Ok(record) => stamped.extend(record),
                 // What came before it is delivered; then it is met again, by a reader that begins there.
                 Err(_) if !stamped.is_empty() => {
                     self.own = None;

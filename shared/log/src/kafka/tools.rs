@@ -36,6 +36,8 @@ struct Clients {
 pub(super) struct Tools {
     clients: Option<Arc<Clients>>,
     topic: Arc<str>,
+    /// What comes in is counted as the topic counts, and what goes out as the log does.
+    config: KafkaConfig,
     /// Brokers and protocol, for those who do not reach them.
     asked: String,
     timeout: Duration,
@@ -62,11 +64,6 @@ pub(super) fn number(partition: PartitionId) -> i32 {
     i32::try_from(partition.0).unwrap_or(i32::MAX)
 }
 
-/// Kafka counts offsets in i64.
-pub(super) fn kafka_offset(offset: Offset) -> KafkaOffset {
-    KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX))
-}
-
 impl Tools {
     pub(super) fn new(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Self> {
         // Nobody takes the words of an admin client: it had better say none, or they would pile up.
@@ -75,6 +72,7 @@ impl Tools {
         Ok(Self {
             clients: Some(Arc::new(Clients { admin, asks })),
             topic: config.topic.as_str().into(),
+            config: config.clone(),
             asked: format!("{} by {}", config.brokers, config.security.protocol()),
             timeout: config.attempt_timeout,
             reach: reach.clone(),
@@ -164,6 +162,12 @@ impl Tools {
 
     /// Where a partition begins and ends, as its leader says now.
     pub(super) async fn marks(&self, partition: PartitionId) -> Result<Marks> {
+        let Marks { low, high } = self.own_marks(partition).await?;
+        let to_log = |mark| self.config.to_log(partition, mark);
+        Ok(Marks { low: to_log(low), high: to_log(high) })
+    }
+
+    async fn own_marks(&self, partition: PartitionId) -> Result<Marks> {
         self.ask("log ends", move |clients, topic, limit| {
             // What the client has to say is taken now and then, or it would pile up.
             for _ in 0..100 {
@@ -189,6 +193,11 @@ impl Tools {
     /// The first offset whose record was appended at or after a time, microseconds since the epoch; `None` = none is so
     /// late.
     pub(super) async fn offset_at(&self, partition: PartitionId, micros: i64) -> Result<Option<u64>> {
+        let found = self.own_offset_at(partition, micros).await?;
+        Ok(found.map(|offset| self.config.to_log(partition, offset)))
+    }
+
+    async fn own_offset_at(&self, partition: PartitionId, micros: i64) -> Result<Option<u64>> {
         self.ask("log times", move |clients, topic, limit| {
             let what = format_args!("a time of partition {partition}");
             let mut list = TopicPartitionList::new();
@@ -215,9 +224,10 @@ impl Tools {
     pub(super) async fn delete_before(&self, partition: PartitionId, offset: Offset) -> Result<()> {
         let what = format!("trimming partition {partition}");
         let options = self.options();
+        let own = self.config.to_topic(partition, offset)?;
         let request = {
             let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, number(partition), kafka_offset(offset))
+            list.add_partition_offset(&self.topic, number(partition), own)
                 .map_err(|error| failed(&what, &error))?;
             self.clients()?.admin.delete_records(&list, &options)
         };

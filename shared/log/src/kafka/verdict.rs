@@ -77,7 +77,8 @@ pub(super) fn settings_of_a_new_topic() -> Vec<(&'static str, &'static str)> {
 pub(super) fn another_topic(name: &str, found: TopicId, own: TopicId) -> Error {
     Error::corrupt(format!(
         "topic {name} has the id {found}, and this store's log is the topic with the id {own}: it was deleted and made again, \
-         or these are the brokers of another cluster; point log at the right one, or restore the store"
+         or these are the brokers of another cluster; point log at the right one, or restore the store, or give up the old \
+         one (nacre log resume tells what that costs)"
     ))
     .with_code("log-topic-recreated")
 }

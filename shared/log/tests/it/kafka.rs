@@ -5,4 +5,5 @@ mod broken;
 mod broker;
 mod killed;
 mod promises;
+mod resumed;
 mod world;

@@ -261,6 +261,11 @@ impl Settings {
     }
 }
 
+/// How often processes of a store tell each other that they are there.
+pub(crate) fn presence(store_url: &str, catalog_url: Option<&str>) -> nacre_engine::PresenceConfig {
+    fleet::presence(store_url, catalog_url)
+}
+
 pub(crate) fn run(settings: &Settings, out: &Out) -> Result<()> {
     settings.check()?;
     telemetry::begin(settings.log_format, &settings.log_level)?;

@@ -30,12 +30,12 @@ fn partition(times: &[i64]) -> Arc<Partition> {
     partition.is_followed.store(true, Ordering::Release);
     let start = LogPosition::start(LogIncarnation(0));
     partition.learn(|known| known.resume(start, 0));
-    let mut stamper = Stamper::new(PartitionId(0), start);
+    let mut stamper = Stamper::new(PartitionId(0), start, &Arc::default());
     let mut slice = SliceBuilder::new(start);
     let now = partition.ctx().clock.now_micros();
     for (offset, time) in (0..).zip(times) {
         let bytes = record(u128::from(offset)).as_bytes().clone();
-        let stamped = stamper.stamp(Raw { offset, append_time: Some(now + time), bytes }).unwrap();
+        let stamped = stamper.stamp(Raw { offset, append_time: Some(now + time), bytes }).unwrap().unwrap();
         slice.push(stamped, 100, stamper.at());
     }
     partition.publish(slice.finish());

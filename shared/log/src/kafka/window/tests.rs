@@ -16,12 +16,12 @@ fn raw(offset: u64) -> Raw {
 
 /// The slice of `count` records from `at` on.
 fn slice(at: LogPosition, count: u64) -> Slice {
-    let mut stamper = Stamper::new(PartitionId(0), at);
+    let mut stamper = Stamper::new(PartitionId(0), at, &Arc::default());
     let mut builder = SliceBuilder::new(at);
     for offset in at.offset.0..at.offset.0 + count {
         let raw = raw(offset);
         let bytes = raw.bytes.len();
-        let stamped = stamper.stamp(raw).unwrap();
+        let stamped = stamper.stamp(raw).unwrap().unwrap();
         builder.push(stamped, bytes, stamper.at());
     }
     builder.finish()
