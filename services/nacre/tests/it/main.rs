@@ -17,6 +17,8 @@ mod harness;
 mod kafka;
 mod kill;
 mod loads;
+#[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
+mod refusals;
 mod rows;
 #[cfg(feature = "s3")]
 mod s3;

@@ -211,8 +211,11 @@ fn taken(message: &BorrowedMessage<'_>) -> ForeignMessage {
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     use super::{Error, KafkaConfig, RDKafkaLogLevel, Reach, Result, Voice, client};
-    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    use rdkafka::admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    };
     use rdkafka::producer::{FutureProducer, FutureRecord};
+    use rdkafka::{Offset, TopicPartitionList};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -239,14 +242,50 @@ pub mod testing {
             partitions: i32,
             settings: &[(&str, &str)],
         ) -> Result<Self> {
+            let someone = Self::of(config)?;
+            someone.make(partitions, settings).await?;
+            Ok(someone)
+        }
+
+        /// Of a topic that is there.
+        ///
+        /// # Errors
+        /// `Invalid`: the settings.
+        pub fn of(config: &KafkaConfig) -> Result<Self> {
             let reach: Arc<Reach> = Arc::default();
-            let someone = Self {
+            Ok(Self {
                 producer: client::make(config.producer(), RDKafkaLogLevel::Warning, Voice::new(&reach))?,
                 admin: client::make(config.tools(), RDKafkaLogLevel::Emerg, Voice::new(&reach))?,
                 topic: config.topic.clone(),
-            };
-            someone.make(partitions, settings).await?;
-            Ok(someone)
+            })
+        }
+
+        /// Replaces all of the topic's own settings.
+        ///
+        /// # Errors
+        /// `Internal`.
+        pub async fn set(&self, settings: &[(&str, &str)]) -> Result<()> {
+            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&self.topic));
+            for (name, value) in settings {
+                change = change.set(name, value);
+            }
+            let done = self.admin.alter_configs([&change], &AdminOptions::new()).await;
+            match done.map_err(told)?.into_iter().next() {
+                Some(Err((_, code))) => Err(Error::internal(code.to_string())),
+                _ => Ok(()),
+            }
+        }
+
+        /// Deletes all that lies in the first so many partitions.
+        ///
+        /// # Errors
+        /// `Internal`.
+        pub async fn empty(&self, partitions: i32) -> Result<()> {
+            let mut list = TopicPartitionList::new();
+            for partition in 0..partitions {
+                list.add_partition_offset(&self.topic, partition, Offset::End).map_err(told)?;
+            }
+            self.admin.delete_records(&list, &AdminOptions::new()).await.map(drop).map_err(told)
         }
 
         /// Makes the topic again.

@@ -33,6 +33,15 @@ struct Clients {
     asks: BaseConsumer<Voice>,
 }
 
+impl Clients {
+    /// Takes what the client that asks has to say, now and then, or it would pile up.
+    fn hear(&self) {
+        for _ in 0..100 {
+            drop(self.asks.poll(Duration::ZERO));
+        }
+    }
+}
+
 pub(super) struct Tools {
     clients: Option<Arc<Clients>>,
     topic: Arc<str>,
@@ -107,13 +116,22 @@ impl Tools {
         }
     }
 
-    /// Who does not find a broker looks at the addresses first, and then at how they are spoken to.
+    /// Who does not find a broker looks at the addresses first, and then at how they are spoken to. What librdkafka says
+    /// of its connections tells a wrong password from a wrong certificate and both from a wrong port.
     fn where_asked(&self, error: Error) -> Error {
         if error.code() != "log-unreachable" {
             return error;
         }
-        Error::unavailable(format!("{} (asked of {})", error.detail(), self.asked))
-            .with_code("log-unreachable")
+        if let Some(clients) = &self.clients {
+            clients.hear();
+        }
+        let why = self.reach.why().map_or_else(String::new, |why| format!("; {why}"));
+        Error::unavailable(format!(
+            "{} (asked of {}{why}); look at log (NACRE_LOG) and the settings kafka_security, kafka_user and kafka_ca_file",
+            error.detail(),
+            self.asked
+        ))
+        .with_code("log-unreachable")
     }
 
     /// What the brokers say of the topic.
@@ -165,10 +183,7 @@ impl Tools {
     /// Where a partition begins and ends, as its leader says now.
     pub(super) async fn marks(&self, partition: PartitionId) -> Result<Marks> {
         self.ask("log ends", move |clients, topic, limit| {
-            // What the client has to say is taken now and then, or it would pile up.
-            for _ in 0..100 {
-                drop(clients.asks.poll(Duration::ZERO));
-            }
+            clients.hear();
             let (low, high) = clients
                 .asks
                 .fetch_watermarks(topic, number(partition), limit)
