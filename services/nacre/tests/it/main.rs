@@ -25,4 +25,6 @@ mod s3;
 mod serve;
 #[cfg(feature = "kafka")]
 mod sources;
+#[cfg(all(feature = "kafka-tls", feature = "dynamodb", feature = "s3"))]
+mod tls;
 mod upgrade;

@@ -83,7 +83,7 @@ impl World {
 }
 
 /// Runs a command that must end by itself soon.
-fn in_time(command: &mut Command) -> Done {
+pub(crate) fn in_time(command: &mut Command) -> Done {
     let begun = Instant::now();
     let mut child =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -112,7 +112,7 @@ fn until_refused(server: &Server, words: &[&str], code: &str) -> String {
 }
 
 /// All of these stand in a text.
-fn says(text: &str, wanted: &[&str]) {
+pub(crate) fn says(text: &str, wanted: &[&str]) {
     for one in wanted {
         assert!(text.contains(one), "{one:?} is not in: {text}");
     }
