@@ -90,11 +90,17 @@ impl Server {
 
     /// Likewise, by a command that was prepared.
     pub(crate) fn start_by(mut command: Command, folder: &Path, more: &[&str]) -> Self {
-        command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data", "data"]);
         if !more.contains(&"--flush-every") {
             command.args(["--flush-every", "1s"]);
         }
-        command.args(more).stdout(Stdio::piped());
+        command.args(more);
+        Self::spawn(command, folder)
+    }
+
+    /// Runs a command that serves, and waits until it has said its address.
+    pub(crate) fn spawn(mut command: Command, folder: &Path) -> Self {
+        command.args(["--output", "json"]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

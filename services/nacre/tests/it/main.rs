@@ -5,6 +5,8 @@ mod access;
 mod bad_files;
 mod check;
 mod command_line;
+#[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
+mod deployment;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 #[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
