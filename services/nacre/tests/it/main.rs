@@ -27,6 +27,7 @@ mod s3;
 mod serve;
 #[cfg(feature = "kafka")]
 mod sources;
+mod tenants;
 #[cfg(all(feature = "kafka-tls", feature = "dynamodb", feature = "s3"))]
 mod tls;
 mod upgrade;
