@@ -9,7 +9,6 @@ use nacre_log::kafka::{KafkaConfig, KafkaUrl};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -414,9 +413,8 @@ fn a_catalog_that_is_gone_or_made_again_is_not_this_stores() {
         }
         assert!(folder.path().join("data/identity").exists());
         // Another store may have the name.
-        let folder_of = |data: &str| folder.path().join(data);
         let other = Server::start_by(
-            dynamodb::over(Path::new(&folder_of("")), &endpoint),
+            dynamodb::over(folder.path(), &endpoint),
             folder.path(),
             &["--catalog", &url, "--store", "file:./other"],
         );

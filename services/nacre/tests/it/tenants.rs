@@ -46,12 +46,9 @@ impl Answer {
 
     fn header(&self, name: &str) -> String {
         let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
-        let pairs = head.lines().filter_map(|line| line.split_once(": "));
-        pairs
-            .filter(|(is, _)| is.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.to_owned())
-            .next()
-            .unwrap_or_default()
+        let mut pairs = head.lines().filter_map(|line| line.split_once(": "));
+        let found = pairs.find(|(is, _)| is.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     }
 }
 

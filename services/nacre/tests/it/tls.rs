@@ -196,7 +196,7 @@ impl World {
     fn start(&self, role: &str) -> Server {
         let mut command = self.command();
         // Half of them by the other hash.
-        if role.len() % 2 == 0 {
+        if role.len().is_multiple_of(2) {
             command.env("NACRE_KAFKA_MECHANISM", "scram-sha-512");
         }
         let words = [
@@ -314,26 +314,43 @@ fn a_wrong_password_certificate_or_port_is_told_as_such() {
         says(&said, &["log-unreachable", "uthentication", "kafka_user"]);
         assert!(!said.contains("canary"), "{said}");
     }
-    let said = w.refused(|command| drop(command.env("NACRE_KAFKA_CA_FILE", "other-ca.pem"))).badly(1);
+    let said = w
+        .refused(|command| {
+            command.env("NACRE_KAFKA_CA_FILE", "other-ca.pem");
+        })
+        .badly(1);
     says(&said, &["log-unreachable", "certificate", "kafka_ca_file"]);
     // In the clear to a port of TLS, and the other way round.
     let plain = ["NACRE_KAFKA_USER", "NACRE_KAFKA_PASSWORD_FROM", "NACRE_KAFKA_MECHANISM"];
     let said = w
         .refused(|command| {
-            plain.iter().for_each(|name| drop(command.env_remove(name)));
+            for name in plain {
+                command.env_remove(name);
+            }
             command.env("NACRE_KAFKA_SECURITY", "plaintext");
         })
         .badly(1);
     says(&said, &["log-unreachable", "SSL", "kafka_security"]);
     if let Some(clear) = crate::kafka::broker() {
-        let said =
-            w.refused(|command| drop(command.env("NACRE_LOG", format!("kafka://{clear}/nacre")))).badly(1);
+        let said = w
+            .refused(|command| {
+                command.env("NACRE_LOG", format!("kafka://{clear}/nacre"));
+            })
+            .badly(1);
         says(&said, &["log-unreachable", "SSL", "kafka_security"]);
     }
-    let said = w.refused(|command| drop(command.env("SSL_CERT_FILE", "other-ca.pem"))).badly(1);
+    let said = w
+        .refused(|command| {
+            command.env("SSL_CERT_FILE", "other-ca.pem");
+        })
+        .badly(1);
     says(&said, &["certificate", "AWS_ENDPOINT_URL_S3", "SSL_CERT_FILE"]);
     let endpoint = format!("http://127.0.0.1:{}", w.s3.port);
-    let said = w.refused(|command| drop(command.env("AWS_ENDPOINT_URL_S3", &endpoint))).badly(1);
+    let said = w
+        .refused(|command| {
+            command.env("AWS_ENDPOINT_URL_S3", &endpoint);
+        })
+        .badly(1);
     says(&said, &[&endpoint, "AWS_ENDPOINT_URL_S3"]);
     // A client that speaks plain HTTP to the API is told so in plain HTTP, or is hung up on, at once.
     let writer = w.start("writer");
