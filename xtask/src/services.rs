@@ -73,6 +73,11 @@ impl Services {
         self.kafka.as_deref()
     }
 
+    /// The S3 server's program, for tests that start one of their own.
+    pub(crate) fn versitygw(&self) -> Option<&Path> {
+        self.versitygw.as_deref()
+    }
+
     /// The folder of the jars with which Spark reads and writes S3, for tests that start a session of their own.
     pub(crate) fn spark_s3a_jars(&self) -> Option<&Path> {
         self.spark_s3a.as_deref()

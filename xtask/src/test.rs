@@ -194,6 +194,9 @@ fn name_services(command: &mut Command, python: &Path, services: &Services, runn
     if let Some(jars) = services.kafka_jars() {
         command.env("NACRE_TEST_KAFKA_HOME", jars);
     }
+    if let Some(program) = services.versitygw() {
+        command.env("NACRE_TEST_VERSITYGW", program);
+    }
     if let Some(jars) = services.spark_s3a_jars() {
         command.env("NACRE_TEST_SPARK_JARS", jars);
     }

@@ -114,6 +114,9 @@ pub(crate) async fn open(settings: &StorageSettings, url: &str, ctx: &Context) -
         None => None,
         Some(log_url) => Some(Topic::describe(settings, log_url, ctx).await?),
     };
+    if let Some(topic) = &topic {
+        topic.check_unused_by_others(&*store, ctx).await?;
+    }
     let log = topic.as_ref().map_or_else(|| IN_THE_STORE.to_owned(), Topic::name);
     let (catalog, identity) = match settings.catalog_url() {
         None => {

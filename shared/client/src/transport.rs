@@ -148,7 +148,12 @@ impl Client {
         if error.is_connect() {
             // Nothing was sent, so a write certainly had no effect.
             let why = innermost(error);
-            return Error::unavailable(format!("no server answers at {} ({why})", self.base))
+            let advice = if why.contains("certificate") {
+                "; name the file with the authority that signed its certificate (ca_file)"
+            } else {
+                ""
+            };
+            return Error::unavailable(format!("no server answers at {} ({why}{advice})", self.base))
                 .with_code("server-unreachable");
         }
         if error.is_builder() {
@@ -157,7 +162,13 @@ impl Client {
         let what = if error.is_timeout() {
             format!("{} did not answer within {:?}", self.base, self.config.deadline)
         } else {
-            format!("the connection to {} broke before the answer: {}", self.base, innermost(error))
+            // What a server that wants TLS does with a request in the clear.
+            let advice = if self.base.starts_with("http:") {
+                "; if it wants TLS, its URL begins with https:"
+            } else {
+                ""
+            };
+            format!("the connection to {} broke before the answer: {}{advice}", self.base, innermost(error))
         };
         Error::new(lost, what).with_code(if error.is_timeout() { "deadline" } else { "answer-lost" })
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use nacre_runtime::Context;
 use nacre_types::{Error, ErrorKind, Result};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Writers in a race.
 const WRITERS: usize = 8;
@@ -17,6 +18,9 @@ const WRITERS: usize = 8;
 const ROUNDS: usize = 3;
 /// Races at most: one in which an answer was lost says nothing and is run again.
 const ROUNDS_AT_MOST: usize = 12;
+/// After this long without a round that was answered in full, none is begun any more: a store that takes connections and
+/// never answers would hold a start for minutes.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Races writers for names and tags, and refuses a store where two of them win. Takes some 60 to 90 small requests, and
 /// deletes what it made.
@@ -27,11 +31,18 @@ const ROUNDS_AT_MOST: usize = 12;
 pub async fn probe(store: &Arc<dyn ObjectStore>, ctx: &Context) -> Result<()> {
     let mut complete = 0;
     let mut failed = None;
+    let begun = ctx.clock.monotonic();
     for _ in 0..ROUNDS_AT_MOST {
+        let waited = ctx.clock.monotonic().saturating_sub(begun);
+        if complete == 0 && failed.is_some() && waited > PATIENCE {
+            break;
+        }
         let path = ObjectPath::new(&format!("probe/{:032x}", ctx.ids.random_u128()))?;
         let round = round(store, ctx, &path).await;
         // What is left behind is a few bytes under a name that is never used again.
-        let _ = store.delete(&path).await;
+        if !matches!(&round, Err(error) if is_passing(error)) {
+            let _ = store.delete(&path).await;
+        }
         match round {
             Ok(()) => complete += 1,
             Err(error) if is_passing(&error) => failed = Some(error),
@@ -63,6 +74,11 @@ fn is_passing(error: &Error) -> bool {
 }
 
 async fn round(store: &Arc<dyn ObjectStore>, ctx: &Context, path: &ObjectPath) -> Result<()> {
+    // A read first: a store that does not answer is known sooner by it than by a write, whose end is waited for longer.
+    match store.get(path, GetOptions::default()).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let created = race(store, ctx, path, &PutMode::Create, "put if absent").await?;
     let again = store.put(path, body(ctx), PutMode::Create).await?;
     if again != PutOutcome::AlreadyExists {

@@ -12,10 +12,10 @@ mod built_in {
     use crate::kafka;
     use nacre_catalog::Catalog;
     use nacre_log::Log;
-    use nacre_log::kafka::{KafkaConfig, TopicFacts};
+    use nacre_log::kafka::{KafkaConfig, TopicFacts, topic_marks};
     use nacre_runtime::Context;
-    use nacre_store::StoreIdentity;
-    use nacre_types::Result;
+    use nacre_store::{ObjectStore, StoreIdentity};
+    use nacre_types::{Error, Result};
     use std::sync::Arc;
 
     /// A topic that is as the log must have it.
@@ -35,6 +35,32 @@ mod built_in {
         /// What the store's identity calls it.
         pub(crate) fn name(&self) -> String {
             name_of_topic(&self.facts)
+        }
+
+        /// Whether a store that has no identity yet may name this topic. One that somebody wrote to is another store's log:
+        /// each of the two would trim what the other has not flushed. Nothing is ever appended before the identity is
+        /// there, so a store's own first processes, which start side by side, pass: who finds records finds the identity.
+        ///
+        /// # Errors
+        /// `Invalid` (`log-topic-used`); `Unavailable`.
+        pub(crate) async fn check_unused_by_others(
+            &self,
+            store: &dyn ObjectStore,
+            ctx: &Context,
+        ) -> Result<()> {
+            if StoreIdentity::read(store).await?.is_some() {
+                return Ok(());
+            }
+            let marks = topic_marks(&self.config, &self.facts, ctx).await?;
+            if marks.iter().all(|marks| marks.end.0 == 0) || StoreIdentity::read(store).await?.is_some() {
+                return Ok(());
+            }
+            Err(Error::invalid(format!(
+                "the store is new, and topic {} has been written to: it is the log of another store, and a topic serves one \
+                 store; make another with nacre topic create, or point store (NACRE_STORE) at the store that it belongs with",
+                self.facts.name
+            ))
+            .with_code("log-topic-used"))
         }
 
         /// # Errors
@@ -84,7 +110,7 @@ mod not_built {
     use nacre_catalog::Catalog;
     use nacre_log::Log;
     use nacre_runtime::Context;
-    use nacre_store::StoreIdentity;
+    use nacre_store::{ObjectStore, StoreIdentity};
     use nacre_types::Result;
     use std::sync::Arc;
 
@@ -98,6 +124,10 @@ mod not_built {
         }
 
         pub(crate) fn name(&self) -> String {
+            match *self {}
+        }
+
+        pub(crate) async fn check_unused_by_others(&self, _: &dyn ObjectStore, _: &Context) -> Result<()> {
             match *self {}
         }
 

@@ -17,7 +17,7 @@ pub(crate) fn new_url() -> String {
 }
 
 /// The program with the variables of a DynamoDB, and with none of the caller's own.
-fn over(folder: &Path, endpoint: &str) -> Command {
+pub(crate) fn over(folder: &Path, endpoint: &str) -> Command {
     let mut command = nacre(folder);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {

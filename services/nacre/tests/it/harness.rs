@@ -26,7 +26,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -90,11 +90,17 @@ impl Server {
 
     /// Likewise, by a command that was prepared.
     pub(crate) fn start_by(mut command: Command, folder: &Path, more: &[&str]) -> Self {
-        command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data", "data"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data", "data"]);
         if !more.contains(&"--flush-every") {
             command.args(["--flush-every", "1s"]);
         }
-        command.args(more).stdout(Stdio::piped());
+        command.args(more);
+        Self::spawn(command, folder)
+    }
+
+    /// Runs a command that serves, and waits until it has said its address.
+    pub(crate) fn spawn(mut command: Command, folder: &Path) -> Self {
+        command.args(["--output", "json"]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -123,6 +129,12 @@ impl Server {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
         self.wait(Duration::from_secs(60))
+    }
+
+    /// A signal that does not end it.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
     }
 
     /// SIGKILL.
@@ -162,6 +174,23 @@ impl Http {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         nacre_tls::install_provider();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { runtime, client, base: server.api.clone() }
+    }
+
+    /// Over https, by the authority in a file, with a token.
+    #[cfg(all(feature = "kafka-tls", feature = "dynamodb", feature = "s3"))]
+    pub(crate) fn trusting(server: &Server, ca: &Path, token: &str) -> Self {
+        use reqwest::header::{AUTHORIZATION, HeaderMap};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        nacre_tls::install_provider();
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .tls_certs_only([authority])
+            .default_headers(headers)
+            .build()
+            .unwrap();
         Self { runtime, client, base: server.api.clone() }
     }
 

@@ -5,6 +5,8 @@ mod access;
 mod bad_files;
 mod check;
 mod command_line;
+#[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
+mod deployment;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 #[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
@@ -17,6 +19,8 @@ mod harness;
 mod kafka;
 mod kill;
 mod loads;
+#[cfg(all(feature = "kafka", feature = "dynamodb", feature = "s3"))]
+mod refusals;
 #[cfg(feature = "kafka")]
 mod resume;
 mod rows;
@@ -25,4 +29,7 @@ mod s3;
 mod serve;
 #[cfg(feature = "kafka")]
 mod sources;
+mod tenants;
+#[cfg(all(feature = "kafka-tls", feature = "dynamodb", feature = "s3"))]
+mod tls;
 mod upgrade;

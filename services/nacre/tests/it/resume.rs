@@ -25,7 +25,7 @@ impl World {
         let url = url(&broker()?);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let config = KafkaConfig { replicas: 1, ..KafkaConfig::new(&KafkaUrl::parse(&url).unwrap()) };
-        let someone = Someone::of_topic(&config).unwrap();
+        let someone = Someone::of(&config).unwrap();
         let world = Self { folder: tempfile::tempdir().unwrap(), url, runtime, someone };
         let id = world.create();
         Some((world, id))

@@ -93,7 +93,11 @@ pub(super) fn judge(
             ));
         }
         Err(AwsLost::Unanswered(why)) => {
-            return Err(silent(what, &format!("sent to {origin} and not answered ({why})")));
+            let why = format!(
+                "sent to {origin} and not answered ({why}); if that lasts, do AWS_REGION and AWS_ENDPOINT_URL_DYNAMODB name \
+                 DynamoDB, and http or https as it wants it?"
+            );
+            return Err(silent(what, &why));
         }
     };
     let body = answer.body.as_ref().filter(|body| is_whole(&answer, body));

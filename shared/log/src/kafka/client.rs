@@ -3,6 +3,7 @@
 use super::config::Properties;
 use nacre_runtime::Tasks;
 use nacre_types::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
@@ -14,30 +15,48 @@ use tokio::sync::watch;
 /// Whether any broker answers, as far as is known. Clients lower it when all their connections are gone, be it that they
 /// were idle for long; the next sign of life raises it, and the watch asks for one at once.
 #[derive(Debug)]
-pub(super) struct Reach(watch::Sender<bool>);
+pub(super) struct Reach {
+    is_there: watch::Sender<bool>,
+    /// Why no connection came to be, as librdkafka said last; nothing since a broker answered.
+    why: Mutex<Option<String>>,
+}
+
+/// How much of librdkafka's words is told.
+const WHY_CHARS: usize = 300;
 
 impl Default for Reach {
     fn default() -> Self {
-        Self(watch::Sender::new(true))
+        Self { is_there: watch::Sender::new(true), why: Mutex::default() }
     }
 }
 
 impl Reach {
     pub(super) fn found(&self) {
-        if !*self.0.borrow() && !self.0.send_replace(true) {
+        self.why.lock().take();
+        if !*self.is_there.borrow() && !self.is_there.send_replace(true) {
             tracing::info!("the brokers of the log answer");
         }
     }
 
     fn lost(&self, reason: &str) {
-        if self.0.send_replace(false) {
+        if self.is_there.send_replace(false) {
             tracing::debug!(reason, "a client of the log has no connection to any broker");
         }
     }
 
+    /// A connection came to nothing.
+    fn refused(&self, reason: &str) {
+        *self.why.lock() = Some(reason.chars().filter(|c| !c.is_control()).take(WHY_CHARS).collect());
+    }
+
+    /// Why the last connection came to nothing, where none has worked since.
+    pub(super) fn why(&self) -> Option<String> {
+        self.why.lock().clone()
+    }
+
     /// Waits until the brokers are there, or not.
     pub(super) async fn becomes(&self, there: bool) {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.is_there.subscribe();
         // The sender lives as long as this.
         drop(changes.wait_for(|is| *is == there).await);
     }
@@ -86,10 +105,17 @@ pub(super) fn heard(reach: &Reach, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::AllBrokersDown) => reach.lost(reason),
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+            reach.refused(reason);
             tracing::error!(
                 reason,
                 "the brokers of the log do not accept who asks: look at user and password"
             );
+        }
+        Some(
+            RDKafkaErrorCode::SSL | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve,
+        ) => {
+            reach.refused(reason);
+            tracing::debug!(%error, reason, "a client of the log got no connection");
         }
         _ => tracing::debug!(%error, reason, "a client of the log met an error"),
     }

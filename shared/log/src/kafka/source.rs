@@ -212,7 +212,9 @@ fn taken(message: &BorrowedMessage<'_>) -> ForeignMessage {
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     use super::{Error, KafkaConfig, RDKafkaLogLevel, Reach, Result, Voice, client};
-    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    use rdkafka::admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    };
     use rdkafka::producer::{FutureProducer, FutureRecord};
     use rdkafka::{Offset, TopicPartitionList};
     use std::sync::Arc;
@@ -241,16 +243,16 @@ pub mod testing {
             partitions: i32,
             settings: &[(&str, &str)],
         ) -> Result<Self> {
-            let someone = Self::of_topic(config)?;
+            let someone = Self::of(config)?;
             someone.make(partitions, settings).await?;
             Ok(someone)
         }
 
-        /// Of a topic that others made.
+        /// Of a topic that is there.
         ///
         /// # Errors
-        /// `Invalid` (`log-config`).
-        pub fn of_topic(config: &KafkaConfig) -> Result<Self> {
+        /// `Invalid`: the settings.
+        pub fn of(config: &KafkaConfig) -> Result<Self> {
             let reach: Arc<Reach> = Arc::default();
             Ok(Self {
                 producer: client::make(config.producer(), RDKafkaLogLevel::Warning, Voice::new(&reach))?,
@@ -268,6 +270,34 @@ pub mod testing {
             list.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).map_err(told)?;
             let request = self.admin.delete_records(&list, &AdminOptions::new());
             request.await.map(drop).map_err(told)
+        }
+
+        /// Replaces all of the topic's own settings.
+        ///
+        /// # Errors
+        /// `Internal`.
+        pub async fn set(&self, settings: &[(&str, &str)]) -> Result<()> {
+            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&self.topic));
+            for (name, value) in settings {
+                change = change.set(name, value);
+            }
+            let done = self.admin.alter_configs([&change], &AdminOptions::new()).await;
+            match done.map_err(told)?.into_iter().next() {
+                Some(Err((_, code))) => Err(Error::internal(code.to_string())),
+                _ => Ok(()),
+            }
+        }
+
+        /// Deletes all that lies in the first so many partitions.
+        ///
+        /// # Errors
+        /// `Internal`.
+        pub async fn empty(&self, partitions: i32) -> Result<()> {
+            let mut list = TopicPartitionList::new();
+            for partition in 0..partitions {
+                list.add_partition_offset(&self.topic, partition, Offset::End).map_err(told)?;
+            }
+            self.admin.delete_records(&list, &AdminOptions::new()).await.map(drop).map_err(told)
         }
 
         /// Makes the topic again.

@@ -33,6 +33,24 @@ struct Clients {
     asks: BaseConsumer<Voice>,
 }
 
+/// How long a client tries to connect where all that is wanted is what it says of it.
+const TRY: Duration = Duration::from_secs(2);
+
+impl Clients {
+    /// Connects, if it can: the client that asks says what comes of that, which the other one cannot. Blocks.
+    fn try_to_connect(&self, topic: &str) {
+        drop(self.asks.fetch_metadata(Some(topic), TRY));
+        self.hear();
+    }
+
+    /// Takes what the client that asks has to say, now and then, or it would pile up.
+    fn hear(&self) {
+        for _ in 0..100 {
+            drop(self.asks.poll(Duration::ZERO));
+        }
+    }
+}
+
 pub(super) struct Tools {
     clients: Option<Arc<Clients>>,
     topic: Arc<str>,
@@ -95,7 +113,13 @@ impl Tools {
         question: impl FnOnce(&Clients, &str, Duration) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (clients, topic, timeout) = (self.clients()?, self.topic.clone(), self.timeout);
-        let work = move || question(&clients, &topic, timeout);
+        let work = move || {
+            let answer = question(&clients, &topic, timeout);
+            if answer.as_ref().is_err_and(|error: &Error| error.code() == "log-unreachable") {
+                clients.try_to_connect(&topic);
+            }
+            answer
+        };
         match self.ctx.tasks.spawn_blocking(name, work).await? {
             Ok(answer) => {
                 self.reach.found();
@@ -105,13 +129,19 @@ impl Tools {
         }
     }
 
-    /// Who does not find a broker looks at the addresses first, and then at how they are spoken to.
+    /// Who does not find a broker looks at the addresses first, and then at how they are spoken to. What librdkafka says
+    /// of its connections tells a wrong password from a wrong certificate and both from a wrong port.
     fn where_asked(&self, error: Error) -> Error {
         if error.code() != "log-unreachable" {
             return error;
         }
-        Error::unavailable(format!("{} (asked of {})", error.detail(), self.asked))
-            .with_code("log-unreachable")
+        let why = self.reach.why().map_or_else(String::new, |why| format!("; {why}"));
+        Error::unavailable(format!(
+            "{} (asked of {}{why}); look at log (NACRE_LOG) and the settings kafka_security, kafka_user and kafka_ca_file",
+            error.detail(),
+            self.asked
+        ))
+        .with_code("log-unreachable")
     }
 
     /// What the brokers say of the topic.
@@ -169,10 +199,7 @@ impl Tools {
 
     async fn own_marks(&self, partition: PartitionId) -> Result<Marks> {
         self.ask("log ends", move |clients, topic, limit| {
-            // What the client has to say is taken now and then, or it would pile up.
-            for _ in 0..100 {
-                drop(clients.asks.poll(Duration::ZERO));
-            }
+            clients.hear();
             let (low, high) = clients
                 .asks
                 .fetch_watermarks(topic, number(partition), limit)
@@ -254,6 +281,12 @@ impl Tools {
             topic = topic.set(name, value);
         }
         let what = format!("making topic {}", self.topic);
+        // Whether there are brokers at all, and why not.
+        self.ask("log brokers", |clients, topic, limit| {
+            let found = clients.asks.fetch_metadata(Some(topic), limit);
+            found.map(drop).map_err(|error| failed("the brokers", &error))
+        })
+        .await?;
         let request = self.clients()?.admin.create_topics([&topic], &self.options());
         for made in request.await.map_err(|error| failed(&what, &error))? {
             if let Err((name, code)) = made {

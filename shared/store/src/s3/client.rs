@@ -302,15 +302,24 @@ impl Client {
         self.counter(ask.kind).failed();
         let origin = &self.address.origin;
         Err(match lost {
-            Lost::NotSent(why) => Error::unavailable(format!(
-                "{}: no connection to {origin} ({why}); is the store there, and does AWS_ENDPOINT_URL_S3 name it?",
+            Lost::NotSent(why) => {
+                let roots = if why.contains("certificate") {
+                    " SSL_CERT_FILE names root certificates of one's own."
+                } else {
+                    ""
+                };
+                Error::unavailable(format!(
+                    "{}: no connection to {origin} ({why}); is the store there, and does AWS_ENDPOINT_URL_S3 name it?{roots}",
+                    ask.what()
+                ))
+                .with_code("store-unreachable")
+            }
+            Lost::Unanswered(why) => Error::unknown(format!(
+                "{}: sent to {origin} and not answered ({why}); if that lasts, does AWS_ENDPOINT_URL_S3 name the store, and \
+                 http or https as it wants it?",
                 ask.what()
             ))
-            .with_code("store-unreachable"),
-            Lost::Unanswered(why) => {
-                Error::unknown(format!("{}: sent to {origin} and not answered ({why})", ask.what()))
-                    .with_code("store-silent")
-            }
+            .with_code("store-silent"),
         })
     }
 
