@@ -26,8 +26,8 @@ use nacre_types::{CommitId, JobId, LoadId, NamespaceName, SegmentId, Seq, TableN
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What all appenders together are asked for.
-const EDITS_PER_SECOND: f64 = 20.0;
+/// What all appenders together are asked for; what they wait for each other comes on top.
+const EDITS_PER_SECOND: f64 = 30.0;
 const NOW: i64 = 1_700_000_000_000_000;
 const BUCKET: &str = "nacre-append";
 /// Segments of one load of the big table.
