@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,7 +39,13 @@ impl Spec {
     pub(crate) fn start(&self) -> Outcome<Child> {
         let failed = |error: std::io::Error| format!("{}: {error}", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
-        Command::new(&self.program)
+        // What nobody waits for in milliseconds gives way to what shares the machine with it; it has one of its own elsewhere.
+        let gives_way = ["loader", "maintainer"].iter().any(|role| self.name.starts_with(role));
+        let mut command = Command::new(if gives_way { Path::new("nice") } else { &self.program });
+        if gives_way {
+            command.args(["-n", "10"]).arg(&self.program);
+        }
+        command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
             .current_dir(&self.folder)
