@@ -43,7 +43,7 @@ pub(crate) struct Resume {
     dry_run: bool,
 
     /// Who accepts it, for the record that is kept
-    #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "")]
+    #[arg(long, value_name = "NAME", env = "NACRE_BY", default_value = "")]
     by: String,
 }
 
