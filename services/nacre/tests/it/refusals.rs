@@ -152,7 +152,7 @@ fn records_that_are_deleted_before_they_are_flushed_stop_who_needs_them() {
     }
     w.runtime.block_on(w.operator.empty(PARTITIONS)).unwrap();
     second.signal("CONT");
-    let advice = ["deleted by retention or by hand", "nacre log status", "accept the loss"];
+    let advice = ["deleted by retention or by hand", "nacre log status", "nacre log resume"];
     says(&until_refused(&second, &["put", "t", "k", "w"], "log-lost"), &advice);
     says(&until_refused(&second, &["get", "t", "k", "--consistency", "strong"], "log-lost"), &advice);
     second.kill();
