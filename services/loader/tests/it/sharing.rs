@@ -105,6 +105,7 @@ async fn loaders_share_the_files_of_one_load_and_do_nothing_twice() {
         for phase in ["validating", "sorting", "merging"] {
             assert!(shared.seconds.contains_key(phase), "{:?}", shared.seconds);
         }
+        all[1].0.table.refresh().await.unwrap();
         assert_eq!(all[1].0.files_of(load).await, alone.files_of(of_one.id).await);
     }
 }
