@@ -221,7 +221,8 @@ async fn race(place: &Place, appenders: u64, time: Duration, pause: Duration, ho
     let edits = (first.manifest().seq().0 - from.0) as f64;
     let lost = conflicts(&nodes) - lost;
     let (p50, p99) = percentiles(&mut took);
-    let pace = if pause.is_zero() { "without a pause" } else { "asked for 20 a second" };
+    let paced = format!("asked for {EDITS_PER_SECOND:.0} a second");
+    let pace = if pause.is_zero() { "without a pause" } else { &paced };
     let told = if hold == Hold::All { "told of edits" } else { "not told of edits" };
     println!(
         "| {}, {appenders} appenders, {pace}, {told} | {:.1} | {:.2} | {p50:.1} | {p99:.1} | {failed} |",

@@ -167,6 +167,35 @@ impl StoreIdentity {
     /// `NotFound` (`store-not-found`) where no process has started on it yet; `Corrupt`; `Unavailable`, after which it may be
     /// raised or not: ask again.
     pub async fn raise_format_level(store: &dyn ObjectStore, level: u32, ctx: &Context) -> Result<Self> {
+        let next = |identity: &Self| {
+            let is_below = identity.format_level < level;
+            Ok(is_below.then(|| Self { format_level: level, ..identity.clone() }))
+        };
+        Self::change(store, next, ctx).await
+    }
+
+    /// Puts `next` in the place of `before`.
+    ///
+    /// # Errors
+    /// `Conflict` (`identity-changed`) where the identity is neither; `NotFound` (`store-not-found`); `Corrupt`; `Unavailable`,
+    /// after which it may be the one or the other: ask again.
+    pub async fn replace(store: &dyn ObjectStore, before: &Self, next: &Self, ctx: &Context) -> Result<()> {
+        let change = |identity: &Self| match identity {
+            identity if identity == next => Ok(None),
+            identity if identity == before => Ok(Some(next.clone())),
+            _ => Err(Error::conflict("somebody else changed the store's identity meanwhile; look again")
+                .with_code("identity-changed")),
+        };
+        Self::change(store, change, ctx).await.map(drop)
+    }
+
+    /// Puts what `next` makes of the identity in its place, until `next` finds nothing to change; answers the identity as it
+    /// is then. Whatever a put was answered, what lies there afterwards is read.
+    async fn change(
+        store: &dyn ObjectStore,
+        next: impl Fn(&Self) -> Result<Option<Self>>,
+        ctx: &Context,
+    ) -> Result<Self> {
         let path = ObjectPath::new(NAME)?;
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
         let mut failed = None;
@@ -174,12 +203,8 @@ impl StoreIdentity {
             match store.get(&path, GetOptions::default()).await {
                 Ok(object) => {
                     let identity = Self::decode(&object.bytes)?;
-                    if identity.format_level >= level {
-                        return Ok(identity);
-                    }
-                    let raised = Self { format_level: level, ..identity }.encode();
-                    // What lies there afterwards is read in the next round, whatever the answer was.
-                    match store.put(&path, raised, PutMode::Replace(object.meta.tag)).await {
+                    let Some(next) = next(&identity)? else { return Ok(identity) };
+                    match store.put(&path, next.encode(), PutMode::Replace(object.meta.tag)).await {
                         Ok(_) => {}
                         Err(error) if error.kind().is_retryable() || error.kind() == ErrorKind::Unknown => {
                             failed = Some(error);
@@ -199,52 +224,7 @@ impl StoreIdentity {
             tokio::time::sleep(backoff.next(&*ctx.ids)).await;
         }
         let why = failed.map_or_else(String::new, |error| error.to_string());
-        Err(Error::unavailable(format!("whether the format level was raised is not known: {why}")))
-    }
-
-    /// Puts `next` in the place of `before`.
-    ///
-    /// # Errors
-    /// `Conflict` (`identity-changed`) where the identity is neither; `NotFound` (`store-not-found`); `Corrupt`; `Unavailable`,
-    /// after which it may be the one or the other: ask again.
-    pub async fn replace(store: &dyn ObjectStore, before: &Self, next: &Self, ctx: &Context) -> Result<()> {
-        let path = ObjectPath::new(NAME)?;
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
-        let mut failed = None;
-        for _ in 0..ATTEMPTS {
-            match store.get(&path, GetOptions::default()).await {
-                Ok(object) => {
-                    let identity = Self::decode(&object.bytes)?;
-                    if identity == *next {
-                        return Ok(());
-                    }
-                    if identity != *before {
-                        return Err(Error::conflict(
-                            "somebody else changed the store's identity meanwhile; look again",
-                        )
-                        .with_code("identity-changed"));
-                    }
-                    // What lies there afterwards is read in the next round, whatever the answer was.
-                    match store.put(&path, next.encode(), PutMode::Replace(object.meta.tag)).await {
-                        Ok(_) => {}
-                        Err(error) if error.kind().is_retryable() || error.kind() == ErrorKind::Unknown => {
-                            failed = Some(error);
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(
-                        Error::not_found("the store has no identity any more").with_code("store-not-found")
-                    );
-                }
-                Err(error) if error.kind().is_retryable() => failed = Some(error),
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(backoff.next(&*ctx.ids)).await;
-        }
-        let why = failed.map_or_else(String::new, |error| error.to_string());
-        Err(Error::unavailable(format!("whether the store's identity was replaced is not known: {why}")))
+        Err(Error::unavailable(format!("whether the store's identity was changed is not known: {why}")))
     }
 
     /// Refuses a program that knows less than the store's level.

@@ -40,8 +40,6 @@ impl World {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let operator = runtime.block_on(Someone::with_topic(&config, PARTITIONS, &RIGHT)).unwrap();
-        // The brokers hear of it one after the other.
-        std::thread::sleep(Duration::from_secs(1));
         Some(Self { folder: tempfile::tempdir().unwrap(), url, operator, runtime })
     }
 
@@ -70,7 +68,6 @@ impl World {
 
     fn make_again(&self) {
         self.runtime.block_on(self.operator.delete()).unwrap();
-        std::thread::sleep(Duration::from_secs(1));
         self.runtime.block_on(self.operator.make(PARTITIONS, &RIGHT)).unwrap();
     }
 

@@ -136,7 +136,6 @@ fn a_topic_that_was_made_again_is_taken_up_with_what_was_flushed_and_nothing_els
     server.kill();
 
     world.runtime.block_on(world.someone.delete()).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
     let other = world.create();
     assert_ne!(other, id);
     let said = world.serve().badly(2);

@@ -215,10 +215,15 @@ pub mod testing {
     use rdkafka::admin::{
         AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
     };
+    use rdkafka::metadata::MetadataTopic;
     use rdkafka::producer::{FutureProducer, FutureRecord};
     use rdkafka::{Offset, TopicPartitionList};
     use std::sync::Arc;
     use std::time::Duration;
+
+    const LOOKS: u32 = 600;
+    const LOOK_PAUSE: Duration = Duration::from_millis(50);
+    const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// A producer to a topic that it made, with the settings that are named.
     pub struct Someone {
@@ -312,7 +317,7 @@ pub mod testing {
             let made = self.admin.create_topics([&topic], &AdminOptions::new()).await;
             match made.map_err(told)?.into_iter().next() {
                 Some(Err((_, code))) => Err(Error::internal(code.to_string())),
-                _ => Ok(()),
+                _ => self.until_known(partitions).await,
             }
         }
 
@@ -321,7 +326,25 @@ pub mod testing {
         /// # Errors
         /// `Internal`.
         pub async fn delete(&self) -> Result<()> {
-            self.admin.delete_topics(&[&self.topic], &AdminOptions::new()).await.map(drop).map_err(told)
+            self.admin.delete_topics(&[&self.topic], &AdminOptions::new()).await.map_err(told)?;
+            self.until_known(0).await
+        }
+
+        /// Waits until the broker knows so many partitions of the topic, each with a leader: it is told after it has answered.
+        async fn until_known(&self, partitions: i32) -> Result<()> {
+            let wanted = usize::try_from(partitions).unwrap_or(0);
+            for _ in 0..LOOKS {
+                let known =
+                    self.admin.inner().fetch_metadata(Some(&self.topic), LOOK_TIMEOUT).map_err(told)?;
+                let led = |topic: &MetadataTopic| {
+                    topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
+                };
+                if known.topics().iter().map(led).sum::<usize>() == wanted {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+            Err(Error::internal(format!("the broker does not know {wanted} partitions of {}", self.topic)))
         }
 
         /// Sends a message; answers its offset.
