@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a command line tool answers on stdout")]
 #![allow(clippy::disallowed_methods, reason = "a program: it may read the environment and the clock")]
 
+mod acceptance;
 mod bench;
 mod cache;
 mod chaos;
@@ -27,6 +28,7 @@ usage: cargo xtask COMMAND
 
   test [--only STEP]... [--list]   every test; installs what they need, once, into a cache folder (NACRE_CACHE)
   with-services -- COMMAND         a command beside the servers that tests ask, with the variables that name them
+  acceptance [--tls] [--program FILE] [--only NAME]...   what one machine's store promises, asked of a fleet behind HAProxy
   bench [--peers] | http | write | load | cold | fleet  the benchmarks; with the peers beside them; the program beside its peers
   cost [--count]                   what requests cost by list price; counted anew on the whole stack
   dev [--data DIR] [--program FILE] [--partitions N]   the production stack with real services, until it is stopped
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["test", rest @ ..] => test::command(rest),
         ["with-services", "--", rest @ ..] => test::with_services(rest),
+        ["acceptance", rest @ ..] => acceptance::command(rest),
+        // A program that tests start in place of nacre's.
+        ["stand-in", rest @ ..] => acceptance::stand_in::command(rest),
         ["bench", rest @ ..] => bench::command(rest),
         ["cost", rest @ ..] => cost::command(rest),
         ["dev", rest @ ..] => dev::command(rest),

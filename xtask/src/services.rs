@@ -1,6 +1,8 @@
 //! The servers that tests ask: installed once, started on free ports over a temporary folder, stopped by their process
 //! ids. One that cannot be had is told, and the tests that want it say that they were skipped.
 
+use crate::acceptance::certificates::Certificates;
+use crate::acceptance::stand_in::{PASSWORD, USER};
 use crate::{Outcome, cache};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -96,18 +98,26 @@ impl Services {
 
     /// Starts them on a folder that stays.
     pub(crate) fn start_in(&self, folder: &Path) -> Running {
+        self.start_secured_in(folder, None)
+    }
+
+    /// Likewise; with certificates Kafka wants SASL_SSL and the S3 server https.
+    pub(crate) fn start_secured_in(&self, folder: &Path, certificates: Option<&Certificates>) -> Running {
         let mut running = Running { servers: Vec::new(), folder: None };
         let wanted = [
-            self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, folder))),
+            self.versitygw.as_ref().map(|program| (VERSITYGW, versitygw(program, folder, certificates))),
             self.ministack.as_ref().map(|program| (MINISTACK, ministack(program, folder))),
             self.dynamodb_local
                 .as_ref()
                 .map(|jars| (DYNAMODB_LOCAL, dynamodb_local(jars, folder, self.run_long))),
-            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, folder, self.run_long))),
+            self.kafka.as_ref().map(|jars| (KAFKA, kafka(jars, folder, self.run_long, certificates))),
         ];
         for (name, started) in wanted.into_iter().flatten() {
             match started.and_then(|(command, port)| Server::start(name, command, port)) {
-                Ok(server) => running.servers.push(server),
+                Ok(mut server) => {
+                    server.is_secured = name == VERSITYGW && certificates.is_some();
+                    running.servers.push(server);
+                }
                 Err(error) => eprintln!("NOTICE: no {name} for the tests: {error}"),
             }
         }
@@ -115,21 +125,18 @@ impl Services {
     }
 }
 
-fn versitygw(program: &Path, folder: &Path) -> Outcome<(Command, u16)> {
+fn versitygw(program: &Path, folder: &Path, certificates: Option<&Certificates>) -> Outcome<(Command, u16)> {
     let (port, data, versions) = (free_port()?, folder.join("versitygw"), folder.join("versitygw-versions"));
     for folder in [&data, &versions] {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let mut command = Command::new(program);
+    command.args(["--port", &format!("127.0.0.1:{port}"), "--quiet", "--keep-alive"]);
+    if let Some(certificates) = certificates {
+        command.arg("--cert").arg(certificates.own()).arg("--key").arg(certificates.key());
+    }
     command
-        .args([
-            "--port",
-            &format!("127.0.0.1:{port}"),
-            "--quiet",
-            "--keep-alive",
-            "posix",
-            "--versioning-dir",
-        ])
+        .args(["posix", "--versioning-dir"])
         .arg(versions)
         .arg(data)
         .env("ROOT_ACCESS_KEY", "test")
@@ -170,17 +177,23 @@ fn dynamodb_local(jars: &Path, folder: &Path, run_long: bool) -> Outcome<(Comman
 }
 
 /// A broker that is its own controller, on a folder that is made ready for it.
-fn kafka(jars: &Path, folder: &Path, run_long: bool) -> Outcome<(Command, u16)> {
+fn kafka(
+    jars: &Path,
+    folder: &Path,
+    run_long: bool,
+    certificates: Option<&Certificates>,
+) -> Outcome<(Command, u16)> {
     let (port, control) = (free_port()?, free_port()?);
-    let settings = format!(
+    let listener = if certificates.is_some() { "SASL_SSL" } else { "PLAINTEXT" };
+    let mut settings = format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{control}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}
+advertised.listeners={listener}://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name={listener}
+listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT
 log.dirs={}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -193,6 +206,9 @@ group.initial.rebalance.delay.ms=0
 ",
         folder.join("kafka").display()
     );
+    if let Some(certificates) = certificates {
+        settings += &by_password(certificates);
+    }
     let file = folder.join("kafka.properties");
     std::fs::write(&file, settings).map_err(|error| format!("{}: {error}", file.display()))?;
     let java = |class: &str| {
@@ -205,17 +221,36 @@ group.initial.rebalance.delay.ms=0
             .arg(class);
         command
     };
-    let format = java("kafka.tools.StorageTool")
-        .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
-        .arg(&file)
-        .output()
-        .map_err(|error| format!("java: {error}"))?;
+    let mut format = java("kafka.tools.StorageTool");
+    format.args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"]).arg(&file);
+    if certificates.is_some() {
+        format.args(["--add-scram", &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")]);
+    }
+    let format = format.output().map_err(|error| format!("java: {error}"))?;
     if !format.status.success() {
         return Err(format!("its folder cannot be made ready: {}", String::from_utf8_lossy(&format.stderr)));
     }
     let mut command = java("kafka.Kafka");
     command.arg(&file);
     Ok((command, port))
+}
+
+/// What a broker is told that speaks SASL_SSL to its one user.
+fn by_password(certificates: &Certificates) -> String {
+    let (both, authority) = (certificates.both(), certificates.authority());
+    format!(
+        "sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
+         username=\"{USER}\" password=\"{PASSWORD}\";
+ssl.keystore.type=PEM
+ssl.keystore.location={}
+ssl.truststore.type=PEM
+ssl.truststore.location={}
+",
+        both.display(),
+        authority.display()
+    )
 }
 
 /// A port that nobody listens at now.
@@ -264,6 +299,8 @@ impl Running {
 struct Server {
     name: &'static str,
     port: u16,
+    /// It speaks https.
+    is_secured: bool,
     child: Child,
 }
 
@@ -275,7 +312,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("{command:?}: {error}"))?;
-        let mut server = Self { name, port, child };
+        let mut server = Self { name, port, is_secured: false, child };
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Ok(Some(status)) = server.child.try_wait() {
@@ -294,7 +331,8 @@ impl Running {
     /// The URL of one of them.
     pub(crate) fn url(&self, name: &str) -> Option<String> {
         let server = self.servers.iter().find(|server| server.name == name)?;
-        Some(format!("http://127.0.0.1:{}", server.port))
+        let scheme = if server.is_secured { "https" } else { "http" };
+        Some(format!("{scheme}://127.0.0.1:{}", server.port))
     }
 
     /// Their processes, by name.

@@ -203,7 +203,7 @@ fn name_services(command: &mut Command, python: &Path, services: &Services, runn
 }
 
 /// Adds up lines like `test result: ok. 12 passed; 0 failed; 0 ignored; ...`.
-fn add_result(line: &str, counts: &mut Counts) {
+pub(crate) fn add_result(line: &str, counts: &mut Counts) {
     let Some(rest) = line.strip_prefix("test result: ") else { return };
     let mut number = 0;
     for word in rest.split([' ', ';']).filter(|word| !word.is_empty()) {

@@ -5,9 +5,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// The program, or what stands in for it: `NACRE_TEST_PROGRAM` names a program with the same commands, whose servers are
+/// fleets.
+fn program() -> PathBuf {
+    let other = std::env::var_os("NACRE_TEST_PROGRAM");
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_nacre")), PathBuf::from)
+}
+
+/// Whom clients trust, where what stands in for the program speaks https: `NACRE_TEST_CA`.
+pub(crate) fn authority() -> Option<PathBuf> {
+    std::env::var_os("NACRE_TEST_CA").map(PathBuf::from)
+}
+
+/// A body that makes a table, with split points where it has none and its keys are plain bytes: `NACRE_TEST_SPLIT`.
+fn split(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    let is_table = path.split_once("/tables/").is_some_and(|(_, name)| !name.contains('/'));
+    let wanted = std::env::var("NACRE_TEST_SPLIT").ok().filter(|_| method == "PUT" && is_table);
+    let told = serde_json::from_slice::<serde_json::Value>(body).ok();
+    match (wanted, told) {
+        (Some(wanted), Some(serde_json::Value::Object(mut table)))
+            if !["key", "split_at"].iter().any(|name| table.contains_key(*name)) =>
+        {
+            table.insert("split_at".to_owned(), serde_json::from_str(&wanted).unwrap());
+            serde_json::Value::Object(table).to_string().into_bytes()
+        }
+        _ => body.to_vec(),
+    }
+}
+
 /// The program, with none of the caller's settings, in `folder`.
 pub(crate) fn nacre(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nacre"));
+    let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NACRE_") {
             command.env_remove(name);
@@ -173,8 +201,12 @@ impl Http {
     pub(crate) fn of(server: &Server) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         nacre_tls::install_provider();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { runtime, client, base: server.api.clone() }
+        let mut client = reqwest::Client::builder().timeout(Duration::from_secs(60));
+        if let Some(authority) = authority() {
+            let authority = reqwest::Certificate::from_pem(&std::fs::read(authority).unwrap()).unwrap();
+            client = client.tls_certs_only([authority]);
+        }
+        Self { runtime, client: client.build().unwrap(), base: server.api.clone() }
     }
 
     /// Over https, by the authority in a file, with a token.
@@ -210,7 +242,8 @@ impl Http {
     ) -> (u16, reqwest::header::HeaderMap, serde_json::Value) {
         self.runtime.block_on(async {
             let url = format!("{}{path}", self.base);
-            let mut request = self.client.request(method.parse().unwrap(), url).body(body.as_ref().to_vec());
+            let body = split(method, path, body.as_ref());
+            let mut request = self.client.request(method.parse().unwrap(), url).body(body);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -228,7 +261,7 @@ impl Http {
     fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         self.runtime.block_on(async {
             let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
-            let answer = request.body(body.to_vec()).send().await.unwrap();
+            let answer = request.body(split(method, path, body)).send().await.unwrap();
             (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
         })
     }

@@ -1,6 +1,6 @@
 //! Killed with SIGKILL in the middle of everything: what was acknowledged is there, whole and in order.
 
-use crate::harness::Server;
+use crate::harness::{Server, authority};
 use nacre_client::{
     Client, ClientConfig, ClientFiles, GetAnswer, KeyText, ReadOptions, TableRef, WriteOptions,
 };
@@ -26,7 +26,7 @@ type Ledger = Arc<Mutex<BTreeMap<String, Sent>>>;
 fn client(api: &str) -> Client {
     let config = ClientConfig {
         server: api.to_owned(),
-        tls: ClientFiles::default(),
+        tls: ClientFiles { ca_file: authority(), ..ClientFiles::default() },
         token: None,
         deadline: Duration::from_secs(10),
     };

@@ -1,6 +1,6 @@
 //! Tables and rows, through the command line.
 
-use crate::harness::Server;
+use crate::harness::{Http, Server};
 
 #[test]
 fn tables_are_made_described_changed_and_dropped() {
@@ -88,13 +88,9 @@ fn a_scan_goes_on_over_pages_and_stops_at_its_limit() {
     let rows: Vec<_> =
         (0..2_500).map(|n| serde_json::json!({"key": format!("k{n:05}"), "value": "v"})).collect();
     let body = serde_json::json!({"rows": rows}).to_string();
-    let url = format!("{}/v1/namespaces/default/tables/t/rows:batchWrite", server.api);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    nacre_tls::install_provider();
-    runtime.block_on(async {
-        let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(body);
-        assert_eq!(request.send().await.unwrap().status(), 200);
-    });
+    let path = "/v1/namespaces/default/tables/t/rows:batchWrite";
+    let headers = [("content-type", "application/json")];
+    assert_eq!(Http::of(&server).tell("POST", path, &headers, body).0, 200);
     let all = server.ask(&["scan", "t", "--limit", "0", "--keys-only"]).well();
     assert_eq!(all.lines().count(), 2_501);
     let some = server.ask(&["scan", "t", "--limit", "1100", "--reverse", "--keys-only"]);

@@ -35,7 +35,7 @@ pub(crate) async fn get_all(
     nacre_tls::install_provider();
     let (client, http, url) = (
         Arc::new(server.client()),
-        reqwest::Client::new(),
+        crate::server::http(),
         format!("{}{}", server.api, table_ref(table).path()),
     );
     while rows.peek().is_some() {
@@ -180,7 +180,7 @@ pub(crate) async fn serving_files(
     }
     assert_eq!(names.len() as u64, described.segments, "every segment serves some row: {names:?}");
     let mut files = Vec::new();
-    for job in std::fs::read_dir(server.data().join("tables").join(&described.table_id)).unwrap() {
+    for job in std::fs::read_dir(server.table_folder(&described.table_id)).unwrap() {
         for file in std::fs::read_dir(job.unwrap().path()).unwrap() {
             let file = file.unwrap();
             if names.contains(&*file.file_name().to_string_lossy()) {

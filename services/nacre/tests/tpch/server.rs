@@ -13,9 +13,30 @@ pub(crate) fn table_ref(name: &str) -> TableRef {
     TableRef::new(NamespaceName::new("default").unwrap(), TableName::new(name).unwrap())
 }
 
+/// The program, or what stands in for it, whose servers are fleets.
+pub(crate) fn program() -> PathBuf {
+    let other = std::env::var_os("NACRE_TEST_PROGRAM");
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_nacre")), PathBuf::from)
+}
+
+/// Whom clients trust, where what stands in for the program speaks https.
+pub(crate) fn authority() -> Option<PathBuf> {
+    std::env::var_os("NACRE_TEST_CA").map(PathBuf::from)
+}
+
+/// A client that is no client of nacre's.
+pub(crate) fn http() -> reqwest::Client {
+    let mut client = reqwest::Client::builder();
+    if let Some(authority) = authority() {
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(authority).unwrap()).unwrap();
+        client = client.tls_certs_only([authority]);
+    }
+    client.build().unwrap()
+}
+
 /// The program, with none of the caller's settings.
 fn nacre(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nacre"));
+    let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NACRE_") {
             command.env_remove(name);
@@ -57,16 +78,23 @@ impl Server {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    /// Where its store lies.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.join("data")
+    /// Where the files of a table lie: in the folder of its store, or of the S3 server where stores have prefixes.
+    pub(crate) fn table_folder(&self, id: &str) -> PathBuf {
+        let of = |store: PathBuf| store.join("tables").join(id);
+        match std::env::var_os("NACRE_TEST_S3_FOLDER") {
+            None => of(self.folder.join("data")),
+            Some(bucket) => {
+                let stores = std::fs::read_dir(bucket).unwrap().map(|store| of(store.unwrap().path()));
+                stores.into_iter().find(|folder| folder.is_dir()).unwrap()
+            }
+        }
     }
 
     /// A client of its own connections and session.
     pub(crate) fn client(&self) -> Client {
         let config = ClientConfig {
             server: self.api.clone(),
-            tls: ClientFiles::default(),
+            tls: ClientFiles { ca_file: authority(), ..ClientFiles::default() },
             token: None,
             deadline: Duration::from_secs(30),
         };

@@ -60,7 +60,7 @@ fn the_spark_job_publishes_what_it_is_given_and_nothing_twice() {
                 .env("NACRE_TEST_S3_STORES", stores(endpoint))
                 .env("NACRE_TEST_SPARK_JARS", jars)
                 .env("NACRE_TPCH_DATA", data.folder())
-                .env("NACRE_PROGRAM", env!("CARGO_BIN_EXE_nacre"));
+                .env("NACRE_PROGRAM", crate::server::program());
         }
         _ => println!(
             "NOTICE: packing alone is tested, NACRE_TEST_S3_ENDPOINT or NACRE_TEST_SPARK_JARS is not set (an S3 server, \
