@@ -2,7 +2,7 @@
 //! back* before it is acknowledged.
 
 use super::partition::{Partition, closing};
-use super::produce::{Report, Room, Sent, too_long};
+use super::produce::{Report, Room, Sent, not_taken, too_long};
 use super::window::Phase;
 use crate::log::{AppendOutcome, Appended};
 use crate::record::EncodedRecord;
@@ -34,6 +34,7 @@ impl Partition {
                     self.believe(floor, offset, append_time)
                 }
             }
+            Ok(Ok(Report::NotTaken(why))) => AppendOutcome::NotAppended(not_taken(why, record.len())),
             Ok(Ok(Report::TooLong)) => AppendOutcome::NotAppended(too_long(record.len())),
             Ok(Ok(Report::Failed(code))) => {
                 tracing::debug!(partition = %self.id, %code, "a record was not reported as delivered; it may be");

@@ -179,8 +179,9 @@ pub struct Batching {
 }
 
 impl Batching {
-    /// Each record goes out at once; those that come while a request is under way go together.
-    pub const LATENCY: Self = Self { linger: Duration::ZERO, batch_bytes: 1 << 20 };
+    /// Each record goes out almost at once; those that come while others are under way go together. Not at once: what is handed
+    /// over together goes as one batch (`produce`).
+    pub const LATENCY: Self = Self { linger: Duration::from_millis(1), batch_bytes: 1 << 20 };
     /// For loads of writes that nobody waits for one by one.
     pub const THROUGHPUT: Self = Self { linger: Duration::from_millis(5), batch_bytes: 1 << 20 };
 }

@@ -82,6 +82,7 @@ mod config;
 mod end;
 mod examine;
 mod follow;
+mod gate;
 mod partition;
 mod produce;
 mod read;

@@ -15,17 +15,25 @@
 //! answers *unknown*, and another takes its place. Records of partitions that are well share that fate: rarely, and as
 //! unknowns, which repeats settle.
 //!
-//! # Why one request at a time, in lanes
+//! # Why one batch of a partition at a time, in lanes
 //!
 //! librdkafka raises the epoch for another reason too: a request of a partition that was sent while the one before it failed
-//! (a leader moved) is refused as out of order, and it "recovers" by renumbering everything, with the same harm. With one
-//! request under way per producer and broker, and none to a new leader before the old one's answer, no request is ever out
-//! of order. One request of one partition at a time would make partitions wait for each other, so there are several
-//! producers, each for its part of the partitions; they are made when they are first needed.
+//! (a leader moved) is refused as out of order, and it "recovers" by renumbering everything that its producer has, with the
+//! same harm: also what another partition's leader had taken and could not answer for. One request under way at a broker
+//! does not prevent that. librdkafka makes the next request of a partition while one is under way, and sends it to a new
+//! leader before the old one has answered. So it never has two of a partition: a *gate* holds back a partition's records
+//! while some are with the producer, and hands over all that wait when the last of those is reported. They go as one
+//! batch, as librdkafka waits a little (`linger.ms`) after the first, and there are never more of them than one batch
+//! takes. Should a thread stand still for longer than that in the middle of handing over, there are two batches, and
+//! the harm would still need a leader that moves at the same time, twice.
+//!
+//! Requests of different partitions wait for each other at a broker, so there are several producers, each for its part of the
+//! partitions; they are made when they are first needed.
 
 use super::border::to_log;
 use super::client::{self, Reach, heard, speak};
 use super::config::KafkaConfig;
+use super::gate::Gate;
 use super::tools::number;
 use crate::record::EncodedRecord;
 use nacre_runtime::Context;
@@ -43,13 +51,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 #[cfg(test)]
 mod tests;
 
 /// Producers of one process. Each has a thread for each broker; each has one request under way at each.
 const LANES: usize = 8;
+/// What is handed over together, at most: within `batch.size` and `batch.num.messages`, so that it is one batch.
+const GROUP_BYTES: usize = 512 << 10;
+const GROUP: usize = 4_096;
+/// What Kafka adds to a record, at most, in its batch.
+const FRAMING_BYTES: usize = 64;
 /// How often a producer is looked at: whether something is late, or all has come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -60,6 +73,8 @@ pub(super) enum Report {
     Delivered { offset: i64, append_time: Option<i64> },
     /// It is longer than brokers take, by their own word: it is not in the log.
     TooLong,
+    /// It was never handed over, and is not in the log: librdkafka did not take it, or the producer ended before its turn.
+    NotTaken(Option<RDKafkaErrorCode>),
     /// Nobody knows.
     Failed(RDKafkaErrorCode),
 }
@@ -139,8 +154,32 @@ impl Drop for Way {
 
 /// What librdkafka keeps beside a record.
 struct Handed {
+    partition: PartitionId,
     sent: Sent,
     way: Way,
+}
+
+impl Handed {
+    fn report(self, report: Report) {
+        let Self { sent: Sent { reply, room }, way, .. } = self;
+        // Before anybody is told: who is told finds it gone.
+        drop((room, way));
+        // Nobody need wait any more.
+        let _ = reply.send(report);
+    }
+}
+
+/// A record that waits at the gate of its partition.
+struct Waiting {
+    record: EncodedRecord,
+    handed: Box<Handed>,
+}
+
+/// The gates of a producer's partitions.
+struct Gates {
+    all: Mutex<BTreeMap<PartitionId, Gate<Waiting>>>,
+    /// Gets a partition whose next group may go.
+    freed: mpsc::UnboundedSender<PartitionId>,
 }
 
 /// What a producer's own thread calls.
@@ -149,6 +188,7 @@ struct Deliveries {
     mending: Arc<LogMending>,
     reach: Arc<Reach>,
     is_fatal: Arc<AtomicBool>,
+    gates: Arc<Gates>,
 }
 
 impl ClientContext for Deliveries {
@@ -168,9 +208,6 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Handed>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, handed: Box<Handed>) {
-        let Handed { sent: Sent { reply, room }, way } = *handed;
-        // Before anybody is told: who is told finds it gone.
-        drop((room, way));
         let report = match result {
             Ok(message) => {
                 self.reach.found();
@@ -191,8 +228,12 @@ impl ProducerContext for Deliveries {
                 None => Report::Failed(RDKafkaErrorCode::Unknown),
             },
         };
-        // Nobody need wait any more.
-        let _ = reply.send(report);
+        let partition = handed.partition;
+        handed.report(report);
+        if self.gates.all.lock().get_mut(&partition).is_some_and(Gate::done) {
+            // Only the end of the producer has nobody at the other end.
+            let _ = self.gates.freed.send(partition);
+        }
     }
 }
 
@@ -210,6 +251,8 @@ struct Generation {
     /// Something was late: it takes nothing more.
     is_late: AtomicBool,
     under_way: Arc<UnderWay>,
+    gates: Arc<Gates>,
+    topic: String,
 }
 
 impl Generation {
@@ -228,6 +271,48 @@ impl Generation {
         }
         if self.is_late.load(Ordering::Acquire) {
             self.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
+        if !self.is_usable() {
+            let waiting: Vec<Waiting> = self.gates.all.lock().values_mut().flat_map(Gate::give_up).collect();
+            waiting.into_iter().for_each(|waiting| waiting.handed.report(Report::NotTaken(None)));
+        }
+    }
+
+    /// Lets a record in, and hands over what may go now.
+    fn enter(&self, partition: PartitionId, waiting: Waiting) {
+        let bytes = waiting.record.len().saturating_add(FRAMING_BYTES);
+        let mut gates = self.gates.all.lock();
+        let gate = gates.entry(partition).or_default();
+        gate.enter(bytes, waiting);
+        self.hand_over(partition, gate);
+    }
+
+    /// Hands over a partition's next group, if it may go.
+    fn release(&self, partition: PartitionId) {
+        if let Some(gate) = self.gates.all.lock().get_mut(&partition) {
+            self.hand_over(partition, gate);
+        }
+    }
+
+    fn hand_over(&self, partition: PartitionId, gate: &mut Gate<Waiting>) {
+        loop {
+            let group = gate.next(GROUP_BYTES, GROUP);
+            let mut refused = 0;
+            let many = group.len();
+            for Waiting { record, handed } in group {
+                let message = BaseRecord::<[u8], [u8], Box<Handed>>::with_opaque_to(&self.topic, handed)
+                    .partition(number(partition))
+                    .payload(record.as_bytes().as_ref());
+                if let Err((error, message)) = self.producer.send(message) {
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                    message.delivery_opaque.report(Report::NotTaken(Some(code)));
+                    gate.done();
+                    refused += 1;
+                }
+            }
+            if refused < many || many == 0 {
+                return;
+            }
         }
     }
 }
@@ -273,27 +358,16 @@ impl Producers {
         &self.lanes[partition.0 as usize % LANES]
     }
 
-    /// Hands a record over. `sent` is answered once, when its report comes.
+    /// Takes a record, which goes when its turn has come. `sent` is answered once, when its report comes.
     ///
     /// # Errors
-    /// It was not handed over, and certainly is not in the log: `Overloaded` (`log-queue-full`), `Invalid`
-    /// (`record-too-long`), `Unavailable`.
+    /// It was not taken, and certainly is not in the log: `Unavailable`.
     pub(super) fn send(&self, partition: PartitionId, record: &EncodedRecord, sent: Sent) -> Result<()> {
         let generation = self.usable(partition)?;
         let way = generation.under_way.enter(self.ctx.clock.monotonic());
-        let handed = Box::new(Handed { sent, way });
-        let message = BaseRecord::<[u8], [u8], Box<Handed>>::with_opaque_to(&self.config.topic, handed)
-            .partition(number(partition))
-            .payload(record.as_bytes().as_ref());
-        generation.producer.send(message).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => {
-                Error::overloaded("too many records wait for the brokers").with_code("log-queue-full")
-            }
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_long(record.len()),
-            _ => {
-                Error::unavailable(format!("the record was not taken: {error}")).with_code("log-unreachable")
-            }
-        })
+        let handed = Box::new(Handed { partition, sent, way });
+        generation.enter(partition, Waiting { record: record.clone(), handed });
+        Ok(())
     }
 
     /// A partition's producer, a new one where there is none, or the old one met a fatal error or was late.
@@ -318,6 +392,21 @@ impl Producers {
     }
 }
 
+/// What it means that a record of so many bytes was not taken.
+pub(super) fn not_taken(why: Option<RDKafkaErrorCode>, bytes: usize) -> Error {
+    match why {
+        Some(RDKafkaErrorCode::QueueFull) => {
+            Error::overloaded("too many records wait for the brokers").with_code("log-queue-full")
+        }
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_long(bytes),
+        Some(code) => {
+            Error::unavailable(format!("the record was not taken: {code}")).with_code("log-unreachable")
+        }
+        None => Error::unavailable("records before this one were not delivered to the log in time")
+            .with_code("log-unreachable"),
+    }
+}
+
 pub(super) fn too_long(bytes: usize) -> Error {
     Error::invalid(format!("the record has {bytes} bytes, more than the topic's max.message.bytes lets in"))
         .with_code("record-too-long")
@@ -325,19 +414,30 @@ pub(super) fn too_long(bytes: usize) -> Error {
 
 fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Arc<Generation>> {
     let is_fatal = Arc::new(AtomicBool::new(false));
-    let deliveries =
-        Deliveries { mending: config.mending.clone(), reach: reach.clone(), is_fatal: is_fatal.clone() };
+    let (freed, mut freed_ones) = mpsc::unbounded_channel();
+    let gates = Arc::new(Gates { all: Mutex::default(), freed });
+    let deliveries = Deliveries {
+        mending: config.mending.clone(),
+        reach: reach.clone(),
+        is_fatal: is_fatal.clone(),
+        gates: gates.clone(),
+    };
     let made = Arc::new(Generation {
         producer: client::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
         is_fatal,
         is_late: AtomicBool::new(false),
         under_way: Arc::default(),
+        gates,
+        topic: config.topic.clone(),
     });
     let (held, clock, limit) = (Arc::downgrade(&made), ctx.clock.clone(), config.delivery_timeout);
     ctx.tasks.spawn("log deliveries", async move {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            let freed = tokio::time::timeout(LOOK_EVERY, freed_ones.recv()).await;
             let Some(generation) = held.upgrade() else { return };
+            if let Ok(Some(partition)) = freed {
+                generation.release(partition);
+            }
             generation.look(clock.monotonic(), limit);
         }
     });
@@ -355,7 +455,7 @@ fn retire(old: Arc<Generation>, ctx: &Context, limit: Duration) {
     let tasks = ctx.tasks.clone();
     ctx.tasks.spawn("log producer ends", async move {
         let begun = clock.monotonic();
-        while old.producer.in_flight_count() > 0 && clock.monotonic().saturating_sub(begun) < limit {
+        while old.under_way.oldest().is_some() && clock.monotonic().saturating_sub(begun) < limit {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         client::end_elsewhere(old, &tasks);

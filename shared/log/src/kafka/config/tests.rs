@@ -70,7 +70,7 @@ fn producers_lose_and_double_nothing() {
     assert_eq!(get(&properties, "acks"), Some("all"));
     assert_eq!(get(&properties, "message.timeout.ms"), Some("0"), "the time-out is ours");
     assert_eq!(get(&properties, "request.timeout.ms"), Some("5000"));
-    assert_eq!(get(&properties, "linger.ms"), Some("0.000"));
+    assert_eq!(get(&properties, "linger.ms"), Some("1.000"));
     assert_eq!(get(&properties, "allow.auto.create.topics"), Some("false"));
     let throughput = KafkaConfig { batching: Batching::THROUGHPUT, ..config() }.producer();
     assert_eq!(get(&throughput, "linger.ms"), Some("5.000"));
