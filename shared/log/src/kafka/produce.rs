@@ -51,7 +51,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 #[cfg(test)]
 mod tests;
@@ -178,8 +178,8 @@ struct Waiting {
 /// The gates of a producer's partitions.
 struct Gates {
     all: Mutex<BTreeMap<PartitionId, Gate<Waiting>>>,
-    /// Gets a partition whose next group may go.
-    freed: mpsc::UnboundedSender<PartitionId>,
+    /// Told when some partition's next group may go.
+    freed: Notify,
 }
 
 /// What a producer's own thread calls.
@@ -231,8 +231,7 @@ impl ProducerContext for Deliveries {
         let partition = handed.partition;
         handed.report(report);
         if self.gates.all.lock().get_mut(&partition).is_some_and(Gate::done) {
-            // Only the end of the producer has nobody at the other end.
-            let _ = self.gates.freed.send(partition);
+            self.gates.freed.notify_one();
         }
     }
 }
@@ -287,10 +286,10 @@ impl Generation {
         self.hand_over(partition, gate);
     }
 
-    /// Hands over a partition's next group, if it may go.
-    fn release(&self, partition: PartitionId) {
-        if let Some(gate) = self.gates.all.lock().get_mut(&partition) {
-            self.hand_over(partition, gate);
+    /// Hands over the next groups of all partitions whose last one was reported.
+    fn release(&self) {
+        for (partition, gate) in &mut *self.gates.all.lock() {
+            self.hand_over(*partition, gate);
         }
     }
 
@@ -414,8 +413,7 @@ pub(super) fn too_long(bytes: usize) -> Error {
 
 fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result<Arc<Generation>> {
     let is_fatal = Arc::new(AtomicBool::new(false));
-    let (freed, mut freed_ones) = mpsc::unbounded_channel();
-    let gates = Arc::new(Gates { all: Mutex::default(), freed });
+    let gates = Arc::new(Gates { all: Mutex::default(), freed: Notify::new() });
     let deliveries = Deliveries {
         mending: config.mending.clone(),
         reach: reach.clone(),
@@ -427,16 +425,16 @@ fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result
         is_fatal,
         is_late: AtomicBool::new(false),
         under_way: Arc::default(),
-        gates,
+        gates: gates.clone(),
         topic: config.topic.clone(),
     });
     let (held, clock, limit) = (Arc::downgrade(&made), ctx.clock.clone(), config.delivery_timeout);
     ctx.tasks.spawn("log deliveries", async move {
         loop {
-            let freed = tokio::time::timeout(LOOK_EVERY, freed_ones.recv()).await;
+            let freed = tokio::time::timeout(LOOK_EVERY, gates.freed.notified()).await;
             let Some(generation) = held.upgrade() else { return };
-            if let Ok(Some(partition)) = freed {
-                generation.release(partition);
+            if freed.is_ok() {
+                generation.release();
             }
             generation.look(clock.monotonic(), limit);
         }
