@@ -264,11 +264,11 @@ fn serve(stack: &Stack, words: &[&str]) -> Outcome<ExitCode> {
     // A second server of a store that runs has names of its own; one that comes after it takes its names.
     let running = stack.folder.join("places").join(format!("{}.running", place.name));
     let other = std::fs::read_to_string(&running).ok().filter(|pid| Path::new("/proc").join(pid).exists());
-    let end = other.map_or_else(String::new, |_| format!("-{}", std::process::id()));
+    let tail = other.map_or_else(String::new, |_| format!("-{}", std::process::id()));
     std::fs::write(&running, std::process::id().to_string())
         .map_err(|error| format!("{}: {error}", running.display()))?;
     for (name, role) in ROLES {
-        nodes.push(start(stack, &place, &logs, format!("{name}{end}"), role, &words)?);
+        nodes.push(start(stack, &place, &logs, format!("{name}{tail}"), role, &words)?);
     }
     for node in &mut nodes {
         node.port = said_port(node)?;
