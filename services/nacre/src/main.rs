@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod kafka;
 mod output;
+mod phases;
 mod settings;
 #[cfg(feature = "kafka")]
 mod sources;

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use nacre_runtime::Context;
 use nacre_types::{Error, PartitionId, Result};
 use serde::Serialize;
+use std::path::PathBuf;
 
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -45,6 +46,10 @@ pub(crate) struct Resume {
     /// Who accepts it, for the record that is kept
     #[arg(long, value_name = "NAME", env = "NACRE_BY", default_value = "")]
     by: String,
+
+    /// Tells a test that listens at this Unix socket where the program is, and waits for it there
+    #[arg(long, value_name = "PATH", hide = true)]
+    phase_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]

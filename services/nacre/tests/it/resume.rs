@@ -7,6 +7,8 @@ use nacre_log::kafka::{KafkaConfig, KafkaUrl};
 use nacre_runtime::Context;
 use nacre_store::{Expected, S3Settings, StoreIdentity};
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -55,6 +57,37 @@ impl World {
 
     fn accept(&self) -> Done {
         self.log(&["resume", "--accept-loss", "--by", "the tester"])
+    }
+
+    /// Takes it up, and is killed at `point`.
+    fn accept_and_die_at(&self, point: &str) {
+        let socket = self.folder.path().join(point.replace('/', "-"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let words = ["log", "resume", "--accept-loss", "--by", "the tester", "--data", "data"];
+        let mut command = nacre(self.folder.path());
+        command
+            .args(words)
+            .args(["--kafka-replicas", "1", "--log", &self.url])
+            .arg("--phase-socket")
+            .arg(&socket);
+        let mut child = command.spawn().unwrap();
+        loop {
+            if let Ok((stream, _)) = listener.accept() {
+                stream.set_nonblocking(false).unwrap();
+                let (mut reached, mut stream) = (String::new(), BufReader::new(stream));
+                stream.read_line(&mut reached).unwrap();
+                if reached.trim() == point {
+                    break;
+                }
+                continue;
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "it has ended before {point}: {ended:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     fn partitions(&self) -> Vec<Value> {
@@ -274,6 +307,68 @@ fn a_strangers_message_is_passed_over_and_what_lies_around_it_stays() {
         }
     }
     assert_eq!(world.accept().json()["state"], "nothing");
+}
+
+#[test]
+fn a_resume_that_was_killed_goes_on_with_the_same_plan_and_nobody_starts_before() {
+    let Some((world, _)) = World::new() else { return };
+    let server = world.start("1s");
+    let http = Http::of(&server);
+    assert_eq!(http.ask("PUT", TABLE, "{}").0, 201);
+    put(&http, "flushed", "v");
+    world.wait_flushed();
+    assert_eq!(server.stop(), 0);
+    world.runtime.block_on(world.someone.delete()).unwrap();
+    world.create();
+    let decided = world.log(&["resume", "--dry-run"]).json();
+    assert_eq!(decided["state"], "would");
+    let before = world.identity();
+
+    let starts = |told: &Value| -> Vec<Value> {
+        let all = told["partitions"].as_array().unwrap();
+        all.iter().map(|one| one["start_offset"].clone()).collect()
+    };
+    let mut planned: Option<Vec<u8>> = None;
+    // The plan stands; one partition has its new start; the record is kept, and the identity still has the plan.
+    for point in ["resume/begun", "resume/raised", "resume/kept"] {
+        world.accept_and_die_at(point);
+        let identity = world.identity();
+        assert_ne!(identity, before, "{point}");
+        assert_eq!(*planned.get_or_insert_with(|| identity.clone()), identity, "{point}: another plan");
+        let said = world.serve().badly(1);
+        assert!(said.contains("log-resume-unfinished") && said.contains("run it again"), "{point}: {said}");
+        let told = world.log(&["resume"]);
+        assert!(told.code == 1 && told.stderr.contains("log-resume-unfinished"), "{point}: {told:?}");
+        let told: Value = serde_json::from_str(&told.stdout).unwrap();
+        assert_eq!(
+            (&told["incarnation"], starts(&told)),
+            (&decided["incarnation"], starts(&decided)),
+            "{point}"
+        );
+        assert_eq!(world.identity(), identity, "{point}: telling changes nothing");
+    }
+    let done = world.accept().json();
+    assert_eq!((&done["state"], &done["incarnation"]), (&"done".into(), &decided["incarnation"]));
+    assert_eq!(starts(&done), starts(&decided));
+    assert_eq!(world.accept().json()["state"], "nothing");
+    let status = world.log(&["status"]).json();
+    assert_eq!(
+        (status["resumed"].as_array().unwrap().len(), &status["incarnation"]),
+        (1, &1.into()),
+        "{status}"
+    );
+    assert_eq!(status["resumed"][0]["by"], "the tester");
+    for every in ["1s", "1h"] {
+        let server = world.start(every);
+        let http = Http::of(&server);
+        check(&http, &[("flushed", Some("v"))]);
+        put(&http, "after", every);
+        check(&http, &[("after", Some(every))]);
+        if every == "1s" {
+            world.wait_flushed();
+        }
+        assert_eq!(server.stop(), 0);
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@
 //! | the store dates it before the mark | what somebody who sleeps has only just put |
 //!
 //! A maker that has ended does not begin again: an edit that brings segments must name an open job, a load that is under
-//! way, or the covered offset, and jobs and loads that are closed stay closed. So what is proven once stays true.
+//! way, or the covered offset, and jobs and loads that are closed stay closed. So what is proven once stays true. A file that
+//! is adopted is the load's own copy below its job (`load-foreign-object`): one that lay in the place of a load that is over
+//! could be judged, and then named.
 
 use std::collections::HashSet;
 use std::sync::Arc;

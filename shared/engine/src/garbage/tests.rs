@@ -82,6 +82,11 @@ impl Story {
         self.then(Change::PrepareLoad(PrepareLoad { load, job, segments, rows_hidden: 0, report_path }))
     }
 
+    fn pin(&mut self, load: u128, files_path: String) -> &mut Self {
+        self.open(load);
+        self.then(Change::PinLoad { load: LoadId(load), files_path, goal: LoadGoal::Prepare })
+    }
+
     fn commit(&mut self, load: u128) -> &mut Self {
         self.then(Change::CommitLoad { load: LoadId(load), insist: false })
     }
@@ -220,7 +225,12 @@ fn a_load_under_way_keeps_all_that_it_has_made() {
     let mut story = Story::new();
     story.open(7).mark();
     assert_eq!(every(&story), [Verdict::MakerLives; 5]);
-    story.prepare(7, loaded(7, 1)).mark();
+    story.pin(6, note(JobId(6), "files"));
+    let of_pinned = [of_job(6, 9), staged(6)];
+    assert_eq!(of_pinned.clone().map(|path| story.judge(&path)), [Verdict::MakerLives; 2]);
+    story.mark();
+    assert_eq!(of_pinned.map(|path| story.judge(&path)), [Verdict::MakerLives; 2]);
+    story.cancel(6).prepare(7, loaded(7, 1)).mark();
     assert_eq!(every(&story), [Verdict::MakerLives; 5]);
     assert_eq!(story.judge(&of_job(7, 1)), Verdict::MakerLives);
     // Begun since the mark.
@@ -254,10 +264,52 @@ fn what_any_manifest_of_the_span_names_stays() {
     // Named neither at the mark nor at the end, only in between: by an index path that says another job.
     story.flush(20, 30, 4);
     story.compact(6, &[3, 4], streamed(0, 30, 5, Some(6)));
-    let between = index_path(TABLE, JobId(0xdead), SegmentId(4));
-    assert_eq!(story.judge(&between), Verdict::Named);
+    let between = |id| index_path(TABLE, JobId(0xdead), SegmentId(id));
+    assert_eq!(story.judge(&between(4)), Verdict::Named);
+    story.flush(30, 40, 6);
+    story.compact(8, &[5, 6], streamed(0, 40, 7, Some(8)));
+    story.open(9).prepare(9, loaded(9, 8)).cancel(9);
+    assert_eq!([4, 5, 6, 8].map(|id| story.judge(&between(id))), [Verdict::Named; 4]);
     story.mark();
-    assert_eq!(story.judge(&between), Verdict::Garbage);
+    assert_eq!([4, 5, 6, 8].map(|id| story.judge(&between(id))), [Verdict::Garbage; 4]);
+    assert_eq!(story.judge(&between(7)), Verdict::Named);
+}
+
+#[test]
+fn lists_and_reports_stay_by_their_paths_whatever_job_these_say() {
+    let foreign = |kind: &str, n: u128| format!("tables/{TABLE}/{}/{kind}-{n:032x}", JobId(0xdead));
+    let all = [foreign("files", 1), foreign("report", 2), foreign("files", 3), foreign("report", 4)];
+    let tell = |story: &mut Story| {
+        let [list, report, other, failure] = all.clone();
+        story.pin(7, list);
+        let prepare = PrepareLoad {
+            load: LoadId(7),
+            job: JobId(7),
+            segments: vec![loaded(7, 1)],
+            rows_hidden: 0,
+            report_path: Some(report),
+        };
+        story.then(Change::PrepareLoad(prepare));
+        story.pin(8, other);
+        let reason = String::new();
+        story.then(Change::FailLoad { load: LoadId(8), reason, report_path: Some(failure) });
+    };
+    let verdicts = |story: &Story| all.clone().map(|path| story.judge(&path));
+    let mut story = Story::new();
+    story.mark();
+    assert_eq!(verdicts(&story), [Verdict::Garbage; 4]);
+    tell(&mut story);
+    assert_eq!(verdicts(&story), [Verdict::Named; 4], "told since the mark");
+    story.mark();
+    assert_eq!(verdicts(&story), [Verdict::Named; 4], "told before the mark");
+    // Forgotten since the mark: it is the mark's loads that name them.
+    story.cancel(7);
+    for load in [7, 8] {
+        story.then(Change::ForgetLoad { load: LoadId(load) });
+    }
+    assert_eq!(verdicts(&story), [Verdict::Named; 4]);
+    story.mark();
+    assert_eq!(verdicts(&story), [Verdict::Garbage; 4]);
 }
 
 #[test]
@@ -298,7 +350,7 @@ fn an_adopted_file_stays_wherever_it_lies() {
     // Another file of the same place.
     assert_eq!(story.judge(&format!("staging/{}/b.parquet", LoadId(7))), Verdict::Garbage);
     // Brought since the mark.
-    let copied = of_job(0xbeef, 2);
+    let copied = of_job(0xbeef, 9);
     story.open(8).prepare(8, adopted(8, 2, &copied));
     assert_eq!(story.judge(&copied), Verdict::Named);
 }
@@ -322,6 +374,8 @@ fn edits_that_do_not_follow_or_restore_prove_nothing() {
     let span = story.span.as_mut().unwrap();
     let open = |job| Change::OpenJob { job: JobId(job), kind: JobKind::Compaction };
     assert!(span.extend(&[edit(4, open(5), OLD)]).is_err());
+    let (_, early) = edit(3, open(5), OLD);
+    assert!(span.extend(&[(Seq(4), early)]).is_err());
     let (seq, mut other) = edit(3, open(5), OLD);
     other.predecessor = CommitId(1);
     assert!(span.extend(&[(seq, other)]).is_err());

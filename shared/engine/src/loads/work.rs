@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nacre_catalog::RecordPut;
 use nacre_manifest::{
-    Change, Load, LoadGoal, LoadMode, LoadState as Stored, Manifest, PrepareLoad, Segment, SetSettings,
+    Change, Load, LoadGoal, LoadMode, LoadState as Stored, Location, Manifest, PrepareLoad, Segment,
+    SetSettings,
 };
 use nacre_store::{ObjectPath, PutMode};
 use nacre_types::tuple::kind_name;
@@ -161,6 +162,24 @@ impl Table {
         Ok(path.as_str().to_owned())
     }
 
+    /// An adopted file is the load's own copy. In the place of another's, or of a load that is over, the garbage's collector
+    /// may have judged it before this load named it.
+    fn check_adopted(&self, load: &Load, segments: &[Segment]) -> Result<()> {
+        let own = format!("tables/{}/{}/", self.id(), load.job);
+        for segment in segments {
+            if let Location::Adopted { path, .. } = &segment.location
+                && !path.starts_with(&own)
+            {
+                return Err(Error::internal(format!(
+                    "load {} would adopt {path}, which is not below {own}: garbage may be collected there",
+                    load.id
+                ))
+                .with_code("load-foreign-object"));
+            }
+        }
+        Ok(())
+    }
+
     /// Brings the load's layer: pinned → prepared, and cuts the shards that it would make too big. `declares`: the same
     /// edit says that keys of the table are these.
     ///
@@ -174,6 +193,7 @@ impl Table {
         report: &LoadReport,
         declares: Option<KeySchema>,
     ) -> Result<()> {
+        self.check_adopted(load, &segments)?;
         if let Some(schema) = &declares {
             self.check_key_declaration(schema).await?;
         }

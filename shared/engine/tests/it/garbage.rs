@@ -17,21 +17,21 @@ use nacre_types::{ErrorKind, KeyRange, LoadId, PartitionId, TableSettings};
 use crate::edits_gone::{ASLEEP, Forgetful};
 use crate::harness::{Harness, prepare, put, row, show, text};
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 const START: i64 = 1_800_000_000_000_000;
 const P: PartitionId = PartitionId(0);
 
 /// A store and processes on it, by one clock that the test moves.
-struct World {
-    clock: Arc<ManualClock>,
-    store: Arc<dyn ObjectStore>,
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     faults: Arc<FaultyStore>,
-    config: NodeConfig,
+    pub(crate) config: NodeConfig,
     opened: AtomicU64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let memory = MemoryStore::new(&Context::for_tests(0).with_clock(clock.clone()));
         let faults = FaultyStore::new(Arc::new(memory), 1);
@@ -39,12 +39,12 @@ impl World {
         Self { clock, store: Arc::new(faults.clone()), faults, config, opened: AtomicU64::new(0) }
     }
 
-    fn ctx(&self) -> Context {
+    pub(crate) fn ctx(&self) -> Context {
         let seed = 1 + self.opened.fetch_add(1, Ordering::Relaxed);
         Context::for_tests(seed).with_clock(self.clock.clone())
     }
 
-    async fn process(&self) -> Harness {
+    pub(crate) async fn process(&self) -> Harness {
         Harness::in_world(self.ctx(), self.store.clone(), self.config.clone()).await
     }
 
@@ -58,26 +58,26 @@ impl World {
         (next, table)
     }
 
-    async fn objects(&self, prefix: &str) -> BTreeSet<String> {
+    pub(crate) async fn objects(&self, prefix: &str) -> BTreeSet<String> {
         let all = self.store.list(prefix, None, 100_000).await.unwrap();
         all.into_iter().map(|meta| meta.path.as_str().to_owned()).collect()
     }
 
     /// The objects of a table that are no manifest snapshots.
-    async fn of_table(&self, table: &Table) -> BTreeSet<String> {
+    pub(crate) async fn of_table(&self, table: &Table) -> BTreeSet<String> {
         let mut all = self.objects(&format!("tables/{}/", table.id())).await;
         all.retain(|path| !path.contains("/manifests/"));
         all
     }
 
     /// Takes the first mark, a second later than whatever was put: of the same moment nothing is older than it.
-    async fn mark(&self, table: &Arc<Table>) {
+    pub(crate) async fn mark(&self, table: &Arc<Table>) {
         self.clock.advance(Duration::from_secs(1));
         assert_eq!(table.collect_garbage().await.unwrap(), GarbageReport::default());
     }
 
     /// A day passes, and garbage is collected by the mark of the last time.
-    async fn next_day(&self, table: &Arc<Table>) -> GarbageReport {
+    pub(crate) async fn next_day(&self, table: &Arc<Table>) -> GarbageReport {
         self.clock.advance(DAY);
         let report = table.collect_garbage().await.unwrap();
         assert!(report.done, "{report:?}");
@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-async fn open(node: &Arc<Node>) -> Arc<Table> {
+pub(crate) async fn open(node: &Arc<Node>) -> Arc<Table> {
     let namespace = nacre_types::NamespaceName::new("default").unwrap();
     node.table(&namespace, &nacre_types::TableName::new("t").unwrap()).await.unwrap()
 }
@@ -94,7 +94,7 @@ fn rows(letter: &str, count: usize) -> Vec<(String, String)> {
     (0..count).map(|n| (format!("{letter}{n:03}"), format!("{letter}-{n}"))).collect()
 }
 
-async fn load(world: &Harness, table: &Arc<Table>, mode: LoadMode, letter: &str) -> LoadId {
+pub(crate) async fn load(world: &Harness, table: &Arc<Table>, mode: LoadMode, letter: &str) -> LoadId {
     let version = world.now();
     prepare(world, table, version, mode, 1 << 20, &rows(letter, 50)).await
 }
@@ -238,13 +238,13 @@ async fn what_a_dead_writer_put_goes_only_after_another_has_flushed_past_it() {
 const FLUSHES: usize = 12;
 
 /// The objects of the segments that a table has.
-fn live(table: &Table) -> BTreeSet<String> {
+pub(crate) fn live(table: &Table) -> BTreeSet<String> {
     let manifest = table.manifest();
     manifest.segments().map(|segment| segment_path(table.id(), &segment.to_segment())).collect()
 }
 
 /// Makes segments and merges them, so that the inputs are left.
-async fn compacted(world: &World, harness: &Harness, table: &Arc<Table>) {
+pub(crate) async fn compacted(world: &World, harness: &Harness, table: &Arc<Table>) {
     flushes(harness, table, FLUSHES).await;
     while table.compact_once().await.unwrap().is_some() {}
     assert!(world.of_table(table).await.len() > live(table).len() + 6);

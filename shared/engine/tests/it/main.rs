@@ -3,6 +3,7 @@
 
 mod edits_gone;
 mod garbage;
+mod garbage_proof;
 mod harness;
 mod lateness;
 mod power;

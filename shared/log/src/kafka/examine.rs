@@ -48,7 +48,7 @@ pub struct Examined {
     pub obstacles: Vec<Obstacle>,
 }
 
-/// Reads a partition from `from` to `end`.
+/// Reads a partition from `from` to `end`, and tells behind each message where it stands.
 ///
 /// # Errors
 /// `Corrupt` (`newer-format`) for a record of a newer program: run that; (`log-lost`) where the partition begins after `from`;
@@ -58,6 +58,7 @@ pub async fn examine(
     partition: PartitionId,
     from: LogPosition,
     end: Offset,
+    tell: &mut (dyn FnMut(Offset) + Send),
     ctx: &Context,
 ) -> Result<Examined> {
     let mut course = Course::new(config, partition, from);
@@ -65,7 +66,7 @@ pub async fn examine(
     let mut looks = 0;
     while course.at() < end {
         let before = course.at();
-        read(&mut course, config, partition, end, &reach, ctx).await?;
+        read(&mut course, config, end, tell, &reach, ctx).await?;
         if course.at() >= end {
             break;
         }
@@ -84,11 +85,12 @@ pub async fn examine(
 async fn read(
     course: &mut Course,
     config: &KafkaConfig,
-    partition: PartitionId,
     end: Offset,
+    tell: &mut (dyn FnMut(Offset) + Send),
     reach: &Arc<Reach>,
     ctx: &Context,
 ) -> Result<()> {
+    let partition = course.partition;
     let low = Tools::new(config, reach, ctx)?.marks(partition).await?.low;
     if course.at().0 < low {
         return Err(super::stamp::lost(partition, course.at(), low));
@@ -106,7 +108,10 @@ async fn read(
     let reading = async {
         while course.at() < end {
             match consumer.recv().await {
-                Ok(message) => course.take(raw(&message, &config.mending, partition), end)?,
+                Ok(message) => {
+                    course.take(raw(&message, &config.mending, partition), end)?;
+                    tell(course.at());
+                }
                 Err(error) if is_end(&error) => return Ok(()),
                 Err(error) => judge(&what, &error)?,
             }

@@ -81,6 +81,12 @@ fn a_loads_segments_are_its_own() {
     for wrong in [other_layer, other_job, inexact] {
         assert_eq!(table.refused(prepare(1, vec![wrong])), RefusedReason::Malformed);
     }
+    // Another job's objects may be garbage already, whoever brings them.
+    let Change::PrepareLoad(own) = prepare(1, vec![by_job(1, "a", "b", Layer::Loaded(LoadId(1)), 5)]) else {
+        unreachable!()
+    };
+    let by_other = Change::PrepareLoad(PrepareLoad { job: JobId(5), ..own });
+    assert_eq!(table.refused(by_other), RefusedReason::JobNotOpen(JobId(5)));
     let mut adopted = by_job(1, "a", "b", Layer::Loaded(LoadId(1)), job_of(1));
     let location = |index_path: String| Location::Adopted {
         path: "staging/1/part-0.parquet".into(),

@@ -2,14 +2,17 @@
 
 mod carry_out;
 mod plan;
+mod reading;
 
 use self::plan::{Placed, Seen, place};
+use self::reading::Reading;
 use super::Resume;
 use crate::commands::serve;
 use crate::kafka;
 use crate::output::{Grid, Out, note};
-use crate::storage::{self, Found, StorageSettings};
+use crate::storage::{Found, StorageSettings};
 use crate::telemetry::{self, LogFormat};
+use crate::{phases, storage};
 pub(super) use carry_out::record_of;
 use nacre_catalog::Catalog;
 use nacre_catalog::heartbeat::{self, Process};
@@ -100,7 +103,8 @@ pub(super) async fn resume(asked: &Resume, url: &str, out: &Out) -> Result<()> {
     if asked.by.len() > BY_BYTES {
         return Err(Error::invalid(format!("by: at most {BY_BYTES} bytes")).with_code("by-too-long"));
     }
-    let (ctx, settings) = (Context::system(), &*asked.storage);
+    let ctx = Context::system().with_phases(phases::observed(asked.phase_socket.as_deref()));
+    let settings = &*asked.storage;
     let found = storage::look(settings, &ctx).await?;
     let alive = if asked.accept_loss { alive(settings, &*found.catalog).await? } else { Vec::new() };
     if let Some(resume) = &found.identity.resume {
@@ -126,6 +130,7 @@ pub(super) async fn resume(asked: &Resume, url: &str, out: &Out) -> Result<()> {
     telemetry::begin(LogFormat::Json, "warn,nacre::audit=info")?;
     let begun = begun(&found.identity, &plan, &asked.by, &ctx);
     carry_out::begin(&*found.store, &found.identity, &begun, &ctx).await?;
+    ctx.phases.reach("resume/begun").await;
     if let Some(resume) = &begun.resume {
         audit(&begun, resume, "the log is taken up again, its losses accepted");
     }
@@ -268,7 +273,10 @@ async fn decide(settings: &StorageSettings, url: &str, found: &Found, ctx: &Cont
             clock: placed.clock,
             ..LogPosition::start(config.incarnation)
         };
-        let examined = examine(&config, partition, from, end, ctx).await?;
+        let mut reading = Reading::new(partition, from.offset, end, ctx.clock.monotonic());
+        let mut tell = |at| reading.tell(at, ctx.clock.monotonic());
+        let examined = examine(&config, partition, from, end, &mut tell, ctx).await?;
+        reading.end();
         mending.holes.extend(examined.obstacles.iter().map(|obstacle| LogHole {
             partition,
             from: obstacle.from,

@@ -2,7 +2,6 @@
 
 mod fleet;
 mod listen;
-mod phases;
 mod roles;
 mod welcome;
 

@@ -16,9 +16,9 @@
 //! clients see an answer instead of a broken connection.
 
 use super::fleet::{self, Roles};
-use super::{Settings, phases, welcome};
+use super::{Settings, welcome};
 use crate::output::{Out, note};
-use crate::storage;
+use crate::{phases, storage};
 use nacre_cache::{CacheConfig, DiskConfig};
 use nacre_cache_node::{CacheNode, CacheNodeConfig};
 use nacre_dispatcher::{Reads, Server};

@@ -101,7 +101,10 @@ async fn what_stops_readers_is_found_and_once_it_is_a_hole_they_pass() {
         stranger.commit_transaction(LONG).unwrap();
     }
     let ctx = Context::for_tests(2);
-    let found = examine(&plain, P, START, Offset(7), &ctx).await.unwrap();
+    let mut told = Vec::new();
+    let mut tell = |at: Offset| told.push(at.0);
+    let found = examine(&plain, P, START, Offset(7), &mut tell, &ctx).await.unwrap();
+    assert!(told.is_sorted() && told.last() >= Some(&6), "{told:?}");
     let stretches: Vec<_> = found.obstacles.iter().map(|one| (one.from.0, one.to.0)).collect();
     assert_eq!(stretches, [(3, 4), (4, 5), (6, 7)], "{found:?}");
     assert_eq!(found.records, 4);
@@ -109,7 +112,7 @@ async fn what_stops_readers_is_found_and_once_it_is_a_hole_they_pass() {
     let hole = |&(from, to): &(u64, u64)| LogHole { partition: P, from: Offset(from), to: Offset(to) };
     let mending = Arc::new(LogMending { bases: Vec::new(), holes: stretches.iter().map(hole).collect() });
     let config = KafkaConfig { mending, ..plain };
-    let found = examine(&config, P, START, Offset(7), &ctx).await.unwrap();
+    let found = examine(&config, P, START, Offset(7), &mut |_| (), &ctx).await.unwrap();
     assert!(found.obstacles.is_empty(), "{found:?}");
     let log = open(&config, &Flushed::default(), &ctx).await.unwrap();
     assert_eq!(log.end(P).await.unwrap().offset, Offset(7));

@@ -68,6 +68,7 @@ pub(super) async fn finish(
         ctx.phases.reach("resume/raised").await;
     }
     keep(catalog, resume, ctx).await?;
+    ctx.phases.reach("resume/kept").await;
     let done = StoreIdentity { resume: None, ..begun.clone() };
     StoreIdentity::replace(store, begun, &done, ctx).await?;
     Ok(done)

@@ -30,6 +30,6 @@ async fn tell(socket: &Path, point: &str) -> std::io::Result<()> {
 }
 
 /// Points are told to whoever listens at `socket`.
-pub(super) fn observed(socket: Option<&Path>) -> Phases {
+pub(crate) fn observed(socket: Option<&Path>) -> Phases {
     socket.map_or_else(Phases::default, |socket| Phases::told_to(Arc::new(Socket(socket.to_owned()))))
 }
