@@ -29,6 +29,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let (program, bare) = (options.path("program"), options.path("bare"));
     let rounds = options.number("rounds", 3)?.max(1);
     let seconds = options.seconds("seconds", 6)?;
+    let warm = options.seconds("warm", 30)?;
     let keys = options.number("keys", 400_000)?.max(SHARDS);
     let connections = options.number("clients", 16)?.max(1);
     let only = options.text("only");
@@ -42,6 +43,9 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let fleet = Fleet { program, stack, seconds, keys, connections };
     fleet.make_table()?;
     fleet.fill()?;
+    if wanted("write") || wanted("visible") {
+        fleet.warm(warm)?;
+    }
     if wanted("write") {
         fleet.writes(&raw, rounds)?;
     }
@@ -167,6 +171,16 @@ impl Fleet {
         for first in (0..self.keys).step_by(1_000) {
             batch::number(&mut request, &digits, first.min(self.keys.saturating_sub(1_000)));
             connection.ok(&request)?;
+        }
+        Ok(())
+    }
+
+    /// A broker that has just been started spends a quarter of its time on compiling itself, and does without what it has not
+    /// compiled yet: it is warmed by what is measured, and whoever is measured first has no harm.
+    fn warm(&self, time: Duration) -> Outcome {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            self.write(Form::Binary, BATCH, self.connections, Duration::ZERO)?;
         }
         Ok(())
     }

@@ -84,6 +84,7 @@ mod examine;
 mod follow;
 mod gate;
 mod partition;
+mod polled;
 mod produce;
 mod read;
 mod search;

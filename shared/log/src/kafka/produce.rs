@@ -34,6 +34,7 @@ use super::border::to_log;
 use super::client::{self, Reach, heard, speak};
 use super::config::KafkaConfig;
 use super::gate::Gate;
+use super::polled::Polled;
 use super::tools::number;
 use crate::record::EncodedRecord;
 use nacre_runtime::Context;
@@ -42,9 +43,7 @@ use nacre_types::{Error, PartitionId, Result};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Message, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -245,7 +244,7 @@ impl Deliveries {
 }
 
 struct Generation {
-    producer: ThreadedProducer<Deliveries>,
+    producer: Polled<Deliveries>,
     is_fatal: Arc<AtomicBool>,
     /// Something was late: it takes nothing more.
     is_late: AtomicBool,
@@ -421,7 +420,7 @@ fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result
         gates: gates.clone(),
     };
     let made = Arc::new(Generation {
-        producer: client::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
+        producer: Polled::make(config.producer(), RDKafkaLogLevel::Warning, deliveries)?,
         is_fatal,
         is_late: AtomicBool::new(false),
         under_way: Arc::default(),
