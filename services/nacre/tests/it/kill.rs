@@ -26,7 +26,7 @@ type Ledger = Arc<Mutex<BTreeMap<String, Sent>>>;
 fn client(api: &str) -> Client {
     let config = ClientConfig {
         server: api.to_owned(),
-        tls: ClientFiles { ca_file: authority(), ..ClientFiles::default() },
+        tls: ClientFiles { ca: authority(), ..ClientFiles::default() },
         token: None,
         deadline: Duration::from_secs(10),
     };

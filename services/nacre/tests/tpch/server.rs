@@ -94,7 +94,7 @@ impl Server {
     pub(crate) fn client(&self) -> Client {
         let config = ClientConfig {
             server: self.api.clone(),
-            tls: ClientFiles { ca_file: authority(), ..ClientFiles::default() },
+            tls: ClientFiles { ca: authority(), ..ClientFiles::default() },
             token: None,
             deadline: Duration::from_secs(30),
         };
