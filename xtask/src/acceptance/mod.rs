@@ -87,11 +87,7 @@ pub(crate) fn command(words: &[&str]) -> ExitCode {
 fn run(arguments: &Arguments, report: &mut Report) -> Outcome {
     let python = cache::python()?;
     let (services, spark) = (Services::of_a_stack()?, cache::spark_s3a()?);
-    let features = match arguments.is_tls {
-        true => format!("{},nacre/kafka-tls", checks::features()?),
-        false => checks::features()?,
-    };
-    let [it, tpch] = built(&features)?;
+    let [it, tpch] = built(&checks::features()?)?;
     let temporary = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let folder = temporary.path();
     let certificates = match arguments.is_tls {

@@ -25,10 +25,7 @@ fn metadata() -> Outcome<Value> {
     serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))
 }
 
-/// Features that the checks do not build: OpenSSL, which librdkafka wants for TLS, takes as long as everything else.
-const LEFT_OUT: &[&str] = &["kafka-tls"];
-
-/// Every feature of every crate of the workspace but those, as cargo's `--features` takes them.
+/// Every feature of every crate of the workspace, as cargo's `--features` takes them.
 pub(crate) fn features() -> Outcome<String> {
     let words = ["metadata", "--format-version", "1", "--no-deps", "--locked"];
     let text = process::output(&mut process::cargo(&words))?;
@@ -41,9 +38,7 @@ fn features_of(metadata: &Value) -> Vec<String> {
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = package["name"].as_str().unwrap_or_default();
         for feature in package["features"].as_object().into_iter().flat_map(|features| features.keys()) {
-            if !LEFT_OUT.contains(&feature.as_str()) {
-                all.push(format!("{name}/{feature}"));
-            }
+            all.push(format!("{name}/{feature}"));
         }
     }
     all
@@ -74,10 +69,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_feature_is_named_but_those_left_out() {
+    fn every_feature_is_named() {
         let metadata = serde_json::json!({"packages": [
             {"name": "a", "features": {"default": ["x"], "x": []}},
-            {"name": "b", "features": {"kafka": [], "kafka-tls": ["kafka"]}},
+            {"name": "b", "features": {"kafka": []}},
             {"name": "c", "features": {}},
         ]});
         assert_eq!(features_of(&metadata), ["a/default", "a/x", "b/kafka"]);
