@@ -2,8 +2,9 @@
 //!
 //! The warm check is a load of one pointer, a look into a map, and a hash of the secret: no lock, nothing allocated. What
 //! is not in the map is read from its shelf's record, by one reader per shelf at a time, at most [`READS_A_SECOND`] of them
-//! in all, so that guessing does not reach the catalog. A shelf that was read within [`ABSENT_FOR`] is not read again for
-//! a token that it did not hold: so long a new token may be refused by a process that did not make it.
+//! in all, so that guessing does not reach the catalog. Who brings a token that its shelf did not hold waits for a read that
+//! began after he came, and a shelf is read for that every [`READ_PAUSE`] at most: a token that another process has just
+//! made is never refused, and all who guess meanwhile share one read.
 //!
 //! A task reads every shelf in use again after at most [`RENEW_EVERY`]. What was read longer ago than [`KNOWN_FOR`] is not
 //! believed: then the read stands in the way of the request, and where it fails the request is refused as unavailable. So
@@ -30,7 +31,9 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(30);
 /// How long what was read is believed while the catalog does not answer.
 pub const KNOWN_FOR: Duration = Duration::from_secs(8 * 60);
 /// How long a shelf is not read again for a token that it did not hold.
-const ABSENT_FOR: Duration = Duration::from_secs(3);
+const READ_PAUSE: Duration = Duration::from_millis(250);
+/// How long it is remembered when a shelf was read: longer than anybody waits for one.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// Reads for tokens that nobody knows yet, each second and at once.
 const READS_A_SECOND: u64 = 20;
 const READS_AT_ONCE: u64 = 50;
@@ -62,7 +65,7 @@ pub struct Verifier {
     replacing: Mutex<()>,
     /// One reader per shelf: those who wait find what he read. Shelves share gates.
     gates: [tokio::sync::Mutex<()>; GATES],
-    /// When each shelf was last read, of those read within [`ABSENT_FOR`]; bounded by the budget.
+    /// When each shelf was last read, of those read within [`REMEMBERED_FOR`]; bounded by the budget.
     lately: Mutex<HashMap<u64, Duration>>,
     budget: Mutex<Budget>,
     /// Whether the last round of renewal failed: told once per outage.
@@ -109,8 +112,7 @@ fn micros(moment: Duration) -> u64 {
 
 /// One answer for a token that is not there and for a wrong secret: which of them it is helps only who guesses.
 fn unknown() -> Error {
-    let detail = "the access token is not known here: it was revoked, or is of another store; one that was made elsewhere \
-                  is known after seconds";
+    let detail = "the access token is not known here: it was revoked, or is of another store";
     Error::new(ErrorKind::Unauthorized, detail).with_code("token-unknown")
 }
 
@@ -165,13 +167,13 @@ impl Verifier {
     /// `Unauthorized` (`token-unknown`, `token-expired`); `Throttled` (`too-many-unknown-tokens`); `Unavailable` or
     /// `Corrupt` where it can neither be said that the token is good nor that it is not.
     pub async fn verify(&self, secret: &Secret) -> Result<Arc<Token>> {
-        let shelf = secret.id.shelf();
-        if let Some(settled) = self.settled(secret) {
+        let (shelf, came) = (secret.id.shelf(), self.now());
+        if let Some(settled) = self.settled(secret, came) {
             return settled;
         }
         let gate = self.gates.get(shelf as usize % GATES).unwrap_or(&self.gates[0]);
         let _gate = gate.lock().await;
-        if let Some(settled) = self.settled(secret) {
+        if let Some(settled) = self.settled(secret, came) {
             return settled;
         }
         if !self.budget.lock().take(self.now()) {
@@ -181,16 +183,20 @@ impl Verifier {
             .with_code("too-many-unknown-tokens")
             .with_retry_after_ms(1_000));
         }
+        let read_at = self.lately.lock().get(&shelf).copied();
+        if let Some(read_at) = read_at {
+            tokio::time::sleep((read_at + READ_PAUSE).saturating_sub(self.now())).await;
+        }
         self.read(shelf).await?;
-        self.settled(secret).unwrap_or_else(|| Err(unknown()))
+        self.settled(secret, came).unwrap_or_else(|| Err(unknown()))
     }
 
     fn now(&self) -> Duration {
         self.tokens.context().clock.monotonic()
     }
 
-    /// What needs no read: a token that is held, or that its shelf lately did not hold.
-    fn settled(&self, secret: &Secret) -> Option<Result<Arc<Token>>> {
+    /// What needs no read: a token that is held, or that its shelf did not hold when it was read after `came`.
+    fn settled(&self, secret: &Secret, came: Duration) -> Option<Result<Arc<Token>>> {
         let now = self.now();
         match self.known(secret, now, self.tokens.context().clock.now_micros()) {
             Known::Good(token) => return Some(Ok(token)),
@@ -199,7 +205,7 @@ impl Verifier {
         }
         let lately = self.lately.lock();
         let read_at = lately.get(&secret.id.shelf())?;
-        (now.saturating_sub(*read_at) < ABSENT_FOR).then(|| Err(unknown()))
+        (*read_at > came).then(|| Err(unknown()))
     }
 
     /// Reads the tokens of `home` again, so that what changed here holds here at once.
@@ -226,7 +232,7 @@ impl Verifier {
         let _replacing = self.replacing.lock();
         {
             let mut lately = self.lately.lock();
-            lately.retain(|_, read_at| began.saturating_sub(*read_at) < ABSENT_FOR);
+            lately.retain(|_, read_at| began.saturating_sub(*read_at) < REMEMBERED_FOR);
             let read_at = lately.entry(shelf).or_insert(began);
             *read_at = (*read_at).max(began);
         }

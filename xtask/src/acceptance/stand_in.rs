@@ -267,8 +267,18 @@ fn serve(stack: &Stack, words: &[&str]) -> Outcome<ExitCode> {
     let tail = other.map_or_else(String::new, |_| format!("-{}", std::process::id()));
     std::fs::write(&running, std::process::id().to_string())
         .map_err(|error| format!("{}: {error}", running.display()))?;
-    for (name, role) in ROLES {
-        nodes.push(start(stack, &place, &logs, format!("{name}{tail}"), role, &words)?);
+    // As in production, whoever comes after a dead process is reached where that one was.
+    let kept = stack.folder.join("places").join(format!("{}.ports", place.name));
+    let ports: Vec<u16> = match std::fs::read_to_string(&kept) {
+        Ok(text) if tail.is_empty() => text.split(' ').filter_map(|port| port.parse().ok()).collect(),
+        _ => ROLES.iter().map(|_| crate::services::free_port()).collect::<Outcome<_>>()?,
+    };
+    if tail.is_empty() {
+        let text: Vec<String> = ports.iter().map(u16::to_string).collect();
+        std::fs::write(&kept, text.join(" ")).map_err(|error| format!("{}: {error}", kept.display()))?;
+    }
+    for ((name, role), port) in ROLES.into_iter().zip(ports) {
+        nodes.push(start(stack, &place, &logs, (format!("{name}{tail}"), role, port), &words)?);
     }
     for node in &mut nodes {
         node.port = said_port(node)?;
@@ -299,8 +309,7 @@ fn start(
     stack: &Stack,
     place: &Place,
     logs: &Path,
-    name: String,
-    role: &str,
+    (name, role, port): (String, &str, u16),
     words: &[String],
 ) -> Outcome<Node> {
     let failed = |error: std::io::Error| format!("{name}: {error}");
@@ -313,7 +322,8 @@ fn start(
     };
     let mut command = stack.command();
     place.lead(&mut command);
-    command.args(["serve", "--role", role, "--name", &name, "--listen", "127.0.0.1:0", "--output", "json"]);
+    command.args(["serve", "--role", role, "--name", &name, "--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--output", "json"]);
     if role == "cache" {
         command.args(["--zone", &name]);
     }

@@ -1,6 +1,7 @@
 //! Tables and rows, through the command line.
 
 use crate::harness::{Http, Server};
+use std::time::{Duration, Instant};
 
 #[test]
 fn tables_are_made_described_changed_and_dropped() {
@@ -20,6 +21,12 @@ fn tables_are_made_described_changed_and_dropped() {
     let told = server.ask(&["table", "describe", "shop/orders"]).well();
     assert!(told.contains("strong") && told.contains("none"), "{told}");
     server.ask(&["table", "drop", "shop/orders"]).well();
+    // Other processes of a store hear of it within seconds.
+    let begun = Instant::now();
+    while server.ask(&["table", "describe", "shop/orders"]).code == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is still there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     server.ask(&["table", "describe", "shop/orders"]).badly(3);
     server.ask(&["get", "shop/orders", "k"]).badly(3);
 }

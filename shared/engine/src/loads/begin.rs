@@ -120,7 +120,7 @@ impl Table {
     /// `Invalid` (`file-name`); `NotFound` (`load-not-found`); `Conflict` (`load-state`) once the files are pinned.
     pub async fn upload_load_file(self: &Arc<Self>, load: LoadId, name: &str) -> Result<Box<dyn Upload>> {
         status::check_file_name(name)?;
-        let manifest = self.manifest();
+        let manifest = self.manifest_with(load).await?;
         let held = find(&manifest, load)?;
         if held.state != nacre_manifest::LoadState::Open {
             return Err(wrong_state(held, "given more files"));

@@ -17,11 +17,7 @@ impl Table {
     /// # Errors
     /// `NotFound` (`load-not-found`).
     pub async fn load(self: &Arc<Self>, id: LoadId) -> Result<LoadInfo> {
-        if self.manifest().load(id).is_none() {
-            // Another process may have begun it a moment ago.
-            self.refresh().await?;
-        }
-        let manifest = self.manifest();
+        let manifest = self.manifest_with(id).await?;
         let load = find(&manifest, id)?;
         let status = match load.state {
             Stored::Open => LoadStatus::default(),
@@ -73,6 +69,7 @@ impl Table {
     /// # Errors
     /// `Unavailable`.
     pub async fn loads(self: &Arc<Self>) -> Result<Vec<LoadInfo>> {
+        self.refresh().await?;
         let ids: Vec<LoadId> = self.manifest().loads().map(|load| load.id).collect();
         let mut loads = Vec::with_capacity(ids.len());
         for id in ids {
@@ -86,7 +83,7 @@ impl Table {
     /// # Errors
     /// `NotFound` (`load-not-found`).
     pub async fn load_files(self: &Arc<Self>, id: LoadId) -> Result<Vec<LoadFile>> {
-        let manifest = self.manifest();
+        let manifest = self.manifest_with(id).await?;
         let load = find(&manifest, id)?;
         if load.report_path.is_some() {
             return Ok(self.load_report(load).await?.files);

@@ -33,6 +33,16 @@ fn find(manifest: &Manifest, load: LoadId) -> Result<&Load> {
         .ok_or_else(|| Error::not_found(format!("there is no load {load}")).with_code("load-not-found"))
 }
 
+impl Table {
+    /// A manifest that knows the load, if there is one: another process may have begun it a moment ago.
+    async fn manifest_with(self: &Arc<Self>, load: LoadId) -> Result<Arc<Manifest>> {
+        if self.manifest().load(load).is_none() {
+            self.refresh().await?;
+        }
+        Ok(self.manifest())
+    }
+}
+
 fn wrong_state(load: &Load, wanted: &str) -> Error {
     Error::conflict(format!("load {} is {}; it cannot be {wanted}", load.id, load.state.name()))
         .with_code("load-state")
