@@ -62,10 +62,12 @@ class Server:
         return json.loads(text) if text else None
 
     def scan(self, table: str) -> Iterator[tuple[str, bytes, int, int | None]]:
-        """Key (as JSON), value, version and expiry time of every row, in key order."""
+        """Key (as JSON), value, version and expiry time of every row, in key order, with all that was done before."""
         token = ""
         while True:
-            query = {"page_size": "10000", "value_encoding": "base64", **({"page_token": token} if token else {})}
+            query = {"page_size": "10000", "value_encoding": "base64", "consistency": "strong"}
+            if token:
+                query["page_token"] = token
             page = self.ask("GET", f"{table}/rows?{urllib.parse.urlencode(query)}")
             for row in page["rows"]:
                 expires = row.get("expires_at")
@@ -76,8 +78,8 @@ class Server:
                 return
 
     def get(self, table: str, keys: list[Any]) -> tuple[int, list[str | None]]:
-        """The edition, and the values of keys, by one multi-get."""
-        answer = self.ask("POST", f"{table}/rows:batchGet", {"keys": keys})
+        """The edition, and the values of keys, by one multi-get, with all that was done before."""
+        answer = self.ask("POST", f"{table}/rows:batchGet?consistency=strong", {"keys": keys})
         assert all(row["status"] in ("found", "absent") for row in answer["rows"]), answer
         return int(answer["edition"]), [row.get("value") for row in answer["rows"]]
 

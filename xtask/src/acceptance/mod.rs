@@ -38,7 +38,7 @@ const OF_A_FOLDER: &str = "a_loaded_file_that_is_changed_in_its_place";
 /// And those that write their requests by hand, which know no https.
 const BY_HAND: &str = "tenants::";
 /// Likewise of the tests with TPC-H: files of others, rewritten, and replaced under clients; and Spark jobs.
-const TPCH: &[&str] = &["tables_of_tpchgen_are_rewritten", "a_load_that_replaces_orders", SPARK];
+const TPCH: &[&str] = &["tables_of_tpchgen_are_rewritten", SPARK];
 /// Its S3 client knows no authority but those of its Java.
 const SPARK: &str = "the_spark_job_publishes";
 
