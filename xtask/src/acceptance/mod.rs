@@ -31,12 +31,9 @@ const SCENARIOS: &[&str] = &[
     "rows::",
     "serve::an_interrupt_stops",
     "serve::the_first_answer_after_a_start",
-    "tenants::",
 ];
 /// Among them those that look into the folder of a store on one machine.
 const OF_A_FOLDER: &str = "a_loaded_file_that_is_changed_in_its_place";
-/// And those that write their requests by hand, which know no https.
-const BY_HAND: &str = "tenants::";
 /// Likewise of the tests with TPC-H: files of others, rewritten, and replaced under clients; and Spark jobs.
 const TPCH: &[&str] = &["tables_of_tpchgen_are_rewritten", SPARK];
 /// Its S3 client knows no authority but those of its Java.
@@ -187,7 +184,7 @@ fn tests(
         .env("NACRE_TEST_SPLIT", serde_json::json!(stand_in::SPLIT).to_string())
         .env("NACRE_TEST_S3_FOLDER", stack.folder.join("versitygw").join(dev::BUCKET));
     if let Some(certificates) = &stack.certificates {
-        command.env("NACRE_TEST_CA", certificates.authority()).args(["--skip", BY_HAND, "--skip", SPARK]);
+        command.env("NACRE_TEST_CA", certificates.authority()).args(["--skip", SPARK]);
     }
     process::run_lines(&mut command, 30 * MINUTE, |line| test::add_result(line, counts))
 }

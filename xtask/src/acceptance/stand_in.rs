@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Where a new table is split that says nothing of it: between the keys that tests like.
-pub(crate) const SPLIT: [&str; 7] = ["b", "d", "k", "k3", "l", "r", "w"];
+pub(crate) const SPLIT: [&str; 12] = ["b", "d", "k", "k01", "k1", "k2", "l", "r", "w", "w1", "w2", "w3"];
 const PARTITIONS: &str = "16";
 /// The brokers' user.
 pub(crate) const USER: &str = "nacre";
@@ -271,14 +271,15 @@ fn serve(stack: &Stack, words: &[&str]) -> Outcome<ExitCode> {
     let kept = stack.folder.join("places").join(format!("{}.ports", place.name));
     let ports: Vec<u16> = match std::fs::read_to_string(&kept) {
         Ok(text) if tail.is_empty() => text.split(' ').filter_map(|port| port.parse().ok()).collect(),
-        _ => ROLES.iter().map(|_| crate::services::free_port()).collect::<Outcome<_>>()?,
+        _ => (0..ROLES.len() * 2).map(|_| crate::services::free_port()).collect::<Outcome<_>>()?,
     };
     if tail.is_empty() {
         let text: Vec<String> = ports.iter().map(u16::to_string).collect();
         std::fs::write(&kept, text.join(" ")).map_err(|error| format!("{}: {error}", kept.display()))?;
     }
-    for ((name, role), port) in ROLES.into_iter().zip(ports) {
-        nodes.push(start(stack, &place, &logs, (format!("{name}{tail}"), role, port), &words)?);
+    for ((name, role), ports) in ROLES.into_iter().zip(ports.as_chunks::<2>().0) {
+        let name = format!("{name}{tail}");
+        nodes.push(start(stack, &place, &logs, (name, role, *ports), &words)?);
     }
     for node in &mut nodes {
         node.port = said_port(node)?;
@@ -309,7 +310,7 @@ fn start(
     stack: &Stack,
     place: &Place,
     logs: &Path,
-    (name, role, port): (String, &str, u16),
+    (name, role, [port, fleet]): (String, &str, [u16; 2]),
     words: &[String],
 ) -> Outcome<Node> {
     let failed = |error: std::io::Error| format!("{name}: {error}");
@@ -323,7 +324,7 @@ fn start(
     let mut command = stack.command();
     place.lead(&mut command);
     command.args(["serve", "--role", role, "--name", &name, "--listen", &format!("127.0.0.1:{port}")]);
-    command.args(["--output", "json"]);
+    command.args(["--fleet-listen", &format!("127.0.0.1:{fleet}"), "--output", "json"]);
     if role == "cache" {
         command.args(["--zone", &name]);
     }
