@@ -64,14 +64,13 @@ pub(crate) fn judge(folder: &Path, counts: &mut Counts) -> Outcome {
             by_nodes.iter().map(|(nodes, requests)| format!("{requests} by {nodes}")).collect();
         println!("  {kind:<22} {}", list.join(", "));
     }
+    if !lonely.is_empty() {
+        return Err(format!("one node answered everything: {}", lonely.join("; ")));
+    }
     if counts.passed == 0 {
         return Err("no fleet was asked for enough rows to show anything".into());
     }
-    if lonely.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("one node answered everything: {}", lonely.join("; ")))
-    }
+    Ok(())
 }
 
 #[cfg(test)]
