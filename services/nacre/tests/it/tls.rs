@@ -201,6 +201,8 @@ impl World {
         }
         let words = [
             &["--role", role, "--name", role, "--shutdown-grace", "5s", "--auth", "tokens"][..],
+            // Small tables wait for hours otherwise.
+            &["--flush-table-size", "1KiB"],
             &["--tls-cert", "web.pem", "--tls-key", "web.key"],
             &[
                 "--fleet-tls-cert",
@@ -330,7 +332,7 @@ fn a_wrong_password_certificate_or_port_is_told_as_such() {
             command.env("NACRE_KAFKA_SECURITY", "plaintext");
         })
         .badly(1);
-    says(&said, &["log-unreachable", "SSL", "kafka_security"]);
+    says(&said, &["log-unreachable", "by plaintext", "kafka_security"]);
     if let Some(clear) = crate::kafka::broker() {
         let said = w
             .refused(|command| {
