@@ -292,8 +292,8 @@ fn everything_goes_over_tls_with_passwords_certificates_and_tokens() {
 
     // Who speaks plain http, trusts nobody's certificate, or brings no token.
     let plain = dispatcher.api.replace("https:", "http:");
-    let said = done(s3::over(w.folder(), "", "").args(["get", "t", "k", "--server", &plain])).badly(1);
-    says(&said, &["answer-lost", "https:"]);
+    let said = done(s3::over(w.folder(), "", "").args(["get", "t", "k", "--server", &plain])).badly(2);
+    says(&said, &["tls-wanted", "https"]);
     let said =
         done(s3::over(w.folder(), "", "").args(["get", "t", "k", "--server", &dispatcher.api])).badly(1);
     says(&said, &["server-unreachable", "certificate", "ca_file"]);
