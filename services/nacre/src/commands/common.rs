@@ -29,8 +29,10 @@ impl Asker {
 
 /// The access token, from where it was said to be.
 fn token(global: &Global) -> Result<Option<String>> {
-    let Some(file) = &global.token_file else { return Ok(global.token.clone()) };
-    if global.token.is_some() {
+    // NACRE_TOKEN= is how a shell says that there is none.
+    let said = global.token.clone().filter(|token| !token.is_empty());
+    let Some(file) = &global.token_file else { return Ok(said) };
+    if said.is_some() {
         return Err(Error::invalid("token and token_file: say one of them").with_code("token-twice"));
     }
     let named = |why: &dyn std::fmt::Display| {
