@@ -198,7 +198,15 @@ mod tests {
 
     fn member(id: u128, roles: &[Role], state: NodeState) -> Member {
         let node = Node { id: ProcessId(id), zone: String::new(), weight: 1, state };
-        Member { roles: roles.to_vec(), name: String::new(), address: "h:1".into(), node, format_level: 1 }
+        let address = format!("h:{id}");
+        Member {
+            roles: roles.to_vec(),
+            name: String::new(),
+            address,
+            node,
+            format_level: 1,
+            started_micros: 0,
+        }
     }
 
     fn members(own: &Member, others: &[Member]) -> Members {

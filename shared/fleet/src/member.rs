@@ -60,6 +60,8 @@ pub struct Member {
     pub node: Node,
     /// The highest format level that it understands.
     pub format_level: u32,
+    /// By its own clock, in microseconds of Unix time: of two with one address the one that began later is there.
+    pub started_micros: i64,
 }
 
 /// Fields may be added: who does not know one passes over it.
@@ -77,6 +79,8 @@ struct Said {
     state: State,
     #[serde(default = "first_format_level")]
     format: u32,
+    #[serde(default)]
+    started: i64,
 }
 
 const VERSION: u32 = 1;
@@ -112,6 +116,7 @@ impl Member {
                 NodeState::Leaving => State::Leaving,
             },
             format: self.format_level,
+            started: self.started_micros,
         };
         // Strings and numbers always encode.
         serde_json::to_vec(&said).unwrap_or_default().into()
@@ -136,6 +141,7 @@ impl Member {
             name: said.name,
             address: said.address,
             format_level: said.format,
+            started_micros: said.started,
             node: Node {
                 id: process.id,
                 zone: said.zone,
@@ -162,12 +168,13 @@ mod tests {
             address: "10.0.0.7:8791".into(),
             node: Node { id: ProcessId(7), zone: "a".into(), weight: 64, state: NodeState::Joining },
             format_level: 2,
+            started_micros: 1_790_000_000_000_000,
         }
     }
 
     #[test]
     fn what_a_process_says_of_itself_keeps_its_form() {
-        let text = r#"{"v":1,"roles":["cache","writer"],"name":"cache-1","address":"10.0.0.7:8791","zone":"a","weight":64,"state":"joining","format":2}"#;
+        let text = r#"{"v":1,"roles":["cache","writer"],"name":"cache-1","address":"10.0.0.7:8791","zone":"a","weight":64,"state":"joining","format":2,"started":1790000000000000}"#;
         assert_eq!(member().encode(), text);
         let said = Process { id: ProcessId(7), info: member().encode() };
         assert_eq!(Member::decode(&said).unwrap(), Some(member()));
@@ -179,8 +186,8 @@ mod tests {
         let found = Member::decode(&Process { id: ProcessId(1), info: Bytes::from_static(info) }).unwrap();
         let found = found.unwrap();
         assert_eq!(
-            (&found.roles[..], found.format_level),
-            (&[Role::Cache][..], 1),
+            (&found.roles[..], found.format_level, found.started_micros),
+            (&[Role::Cache][..], 1, 0),
             "who says no level knows the first"
         );
         for quiet in [&b""[..], b"all"] {

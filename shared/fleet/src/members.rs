@@ -32,7 +32,17 @@ impl Members {
                 None
             }
         });
-        let mut all: Vec<Arc<Member>> = own.cloned().into_iter().chain(decoded).map(Arc::new).collect();
+        let decoded: Vec<Member> = decoded.collect();
+        // A process that is started again where it was: whom it follows is dead, before anybody has missed his heartbeats.
+        let is_followed = |one: &Member| {
+            let follows =
+                |other: &Member| (other.started_micros, other.id()) > (one.started_micros, one.id());
+            let same = |other: &&Member| other.address == one.address && other.id() != one.id();
+            !one.address.is_empty()
+                && (own.is_some_and(|own| same(&own)) || decoded.iter().filter(same).any(follows))
+        };
+        let others = decoded.iter().filter(|member| !is_followed(member)).cloned();
+        let mut all: Vec<Arc<Member>> = own.cloned().into_iter().chain(others).map(Arc::new).collect();
         all.sort_by_key(|member| member.id());
         let playing = |role: Role| -> Vec<Node> {
             all.iter().filter(|member| member.plays(role)).map(|member| member.node.clone()).collect()
@@ -101,6 +111,7 @@ mod tests {
             address: format!("h{id}:1"),
             node: Node { id: ProcessId(id), zone: zone.into(), weight: 1, state: NodeState::Serving },
             format_level: 1,
+            started_micros: 0,
         }
     }
 
@@ -116,6 +127,23 @@ mod tests {
         all.push(Process { id: ProcessId(11), info: "all".into() });
         all.push(Process { id: ProcessId(12), info: "{".into() });
         all
+    }
+
+    #[test]
+    fn of_two_with_one_address_the_later_is_there() {
+        let at = |id, started_micros| {
+            let address = "h:1".to_owned();
+            Member { address, started_micros, ..member(id, &[Role::Cache], "a") }
+        };
+        let ids = |own: Option<&Member>, others: &[Member]| -> Vec<u128> {
+            let others: Vec<Process> = others.iter().map(process).collect();
+            Members::of(own, &others).all().iter().map(|member| member.id().0).collect()
+        };
+        assert_eq!(ids(None, &[at(1, 5), at(2, 4), at(3, 0)]), [1]);
+        assert_eq!(ids(None, &[at(1, 5), at(2, 5)]), [2], "somebody has to be");
+        assert_eq!(ids(Some(&at(7, 1)), &[at(1, 5)]), [7], "nobody else can have one's own address");
+        let nowhere = |id| Member { address: String::new(), ..at(id, 5) };
+        assert_eq!(ids(Some(&nowhere(1)), &[nowhere(2), nowhere(3)]), [1, 2, 3]);
     }
 
     #[test]

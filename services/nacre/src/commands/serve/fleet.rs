@@ -126,7 +126,13 @@ impl FleetSettings {
     }
 
     /// What the process says of itself. `bound`: where its inner server listens, if it has one.
-    pub(super) fn member(&self, roles: &[Role], bound: Option<SocketAddr>, cache_bytes: u64) -> Member {
+    pub(super) fn member(
+        &self,
+        roles: &[Role],
+        bound: Option<SocketAddr>,
+        cache_bytes: u64,
+        started_micros: i64,
+    ) -> Member {
         let address = match (&self.fleet_address, bound) {
             (_, None) => String::new(),
             (Some(told), Some(_)) => told.clone(),
@@ -146,6 +152,7 @@ impl FleetSettings {
                 state: if joins { NodeState::Joining } else { NodeState::Serving },
             },
             format_level: crate::storage::FORMAT_LEVEL,
+            started_micros,
         }
     }
 
