@@ -31,6 +31,7 @@ const SCENARIOS: &[&str] = &[
     "rows::",
     "serve::an_interrupt_stops",
     "serve::the_first_answer_after_a_start",
+    "tenants::",
 ];
 /// Among them those that look into the folder of a store on one machine.
 const OF_A_FOLDER: &str = "a_loaded_file_that_is_changed_in_its_place";

@@ -293,6 +293,10 @@ fn serve(stack: &Stack, words: &[&str]) -> Outcome<ExitCode> {
     let front = Front { tls: tls.as_ref(), receipts: Some(&receipts), dies_with_us: true };
     let balancer = haproxy::start_as(&logs, &dispatchers, &front)?;
     wait_until_ready(balancer.plain, &stop)?;
+    // Not one node that answers for all: each has its part.
+    for node in nodes.iter().filter(|node| node.name.starts_with("cache")) {
+        wait_until_ready(node.port, &stop)?;
+    }
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("{}", json!({ "api": format!("{scheme}://127.0.0.1:{}", balancer.port) }));
     std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))?;
@@ -352,7 +356,7 @@ fn said_port(node: &mut Node) -> Outcome<u16> {
     port.ok_or_else(|| format!("{} said {line:?}", node.name))
 }
 
-/// Until HAProxy has passed on a few questions in a row.
+/// Until HAProxy has passed on a few questions in a row, or a node has said so often that it is ready.
 fn wait_until_ready(port: u16, stop: &AtomicBool) -> Outcome {
     let (begun, mut well) = (Instant::now(), 0);
     while well < WELL && !stop.load(Ordering::Relaxed) {

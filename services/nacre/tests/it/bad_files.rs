@@ -65,10 +65,11 @@ pub(crate) fn load(http: &Http, request: Value, files: &[(&str, &[u8])]) -> Valu
 /// A row goes in and comes out, and nothing of a failed load is seen.
 fn well(http: &Http, rows: usize) {
     assert_eq!(http.ask("GET", "/readyz", "").0, 200);
-    let (_, page) = http.ask("GET", &format!("{TABLE}/rows?fields=key&page_size=10000"), "");
+    let (_, page) =
+        http.ask("GET", &format!("{TABLE}/rows?fields=key&page_size=10000&consistency=strong"), "");
     assert_eq!(page["rows"].as_array().unwrap().len(), rows, "{page}");
     assert_eq!(http.ask("PUT", &format!("{TABLE}/rows/still?version=1"), "here").0, 204);
-    assert_eq!(http.ask("GET", &format!("{TABLE}/rows/still"), "").0, 200);
+    assert_eq!(http.ask("GET", &format!("{TABLE}/rows/still?consistency=strong"), "").0, 200);
     assert_eq!(http.ask("DELETE", &format!("{TABLE}/rows/still?version=2"), "").0, 204);
 }
 
@@ -156,7 +157,7 @@ fn a_file_that_says_it_is_sorted_and_is_not_loses_no_row() {
     let told = load(&http, json!({"mode": "merge", "version": "now"}), &[("f", &said_to_be_sorted(&rows))]);
     assert_eq!(told["state"], "committed", "{told}");
     for (key, value) in rows.iter().step_by(97) {
-        let (status, found) = http.bytes(&format!("{TABLE}/rows/{key}"));
+        let (status, found) = http.bytes(&format!("{TABLE}/rows/{key}?consistency=strong"));
         assert_eq!((status, found), (200, value.clone().into_bytes()), "{key}");
     }
     well(&http, count);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nacre_api::{JsonKey, PlaceBody, ReadStatus, batch};
 use nacre_client::{Client, KeyText, ReadOptions, ScanOptions, TableRef};
+use nacre_types::Consistency;
 use reqwest::header::CONTENT_TYPE;
 use tokio::task::JoinSet;
 
@@ -57,7 +58,7 @@ pub(crate) async fn get_all(
 
 async fn get_json(client: Arc<Client>, table: TableRef, rows: Vec<Row>) {
     let keys = rows.iter().map(|row| JsonKey::Parts(row.json_parts())).collect();
-    let answer = client.batch_get(&table, keys, &ReadOptions::default()).await.unwrap();
+    let answer = client.batch_get(&table, keys, &strong()).await.unwrap();
     assert_eq!(answer.rows.len(), rows.len());
     for (got, wanted) in answer.rows.iter().zip(&rows) {
         let found = (got.status, got.value.as_deref(), got.version.map(|version| version.0));
@@ -66,10 +67,15 @@ async fn get_json(client: Arc<Client>, table: TableRef, rows: Vec<Row>) {
     }
 }
 
+/// What was loaded just now is there for all.
+fn strong() -> ReadOptions {
+    ReadOptions { consistency: Some(Consistency::Strong), ..ReadOptions::default() }
+}
+
 async fn get_binary(http: reqwest::Client, url: String, rows: Vec<Row>) {
     let body = batch::get_request(rows.iter().map(|row| &row.key[..]), false);
     let answer = http
-        .post(format!("{url}/rows:batchGet"))
+        .post(format!("{url}/rows:batchGet?consistency=strong"))
         .header(CONTENT_TYPE, batch::MEDIA_TYPE)
         .body(body)
         .send()
@@ -93,7 +99,7 @@ pub(crate) async fn scan_all(server: &Server, table: &str, mut rows: impl Iterat
     let mut which = ScanOptions { page_size: Some(KEYS as u64), ..ScanOptions::default() };
     let (mut count, mut edition) = (0, None);
     loop {
-        let page = client.scan(&table, &which, &ReadOptions::default()).await.unwrap();
+        let page = client.scan(&table, &which, &strong()).await.unwrap();
         assert_eq!(*edition.get_or_insert(page.edition), page.edition, "a scan has one edition");
         for got in &page.rows {
             let Some(wanted) = rows.next() else { panic!("a row too many: {got:?}") };
@@ -150,7 +156,7 @@ pub(crate) async fn orders_lines(
 async fn prefix(client: &Client, table: &TableRef, lines: &[Row]) {
     let prefix = format!("[{}]", lines[0].json_parts()[0]);
     let which = ScanOptions { prefix: Some(prefix.into_bytes()), ..ScanOptions::default() };
-    let page = client.scan(table, &which, &ReadOptions::default()).await.unwrap();
+    let page = client.scan(table, &which, &strong()).await.unwrap();
     assert!(page.next_page_token.is_none());
     assert_eq!(page.rows.len(), lines.len(), "{:?}", lines[0]);
     for (got, wanted) in page.rows.iter().zip(lines) {
@@ -170,7 +176,7 @@ pub(crate) async fn serving_files(
     let mut names = BTreeSet::new();
     for row in rows.step_by(every) {
         let key = KeyText::Text(row.parts.as_bytes());
-        let told = client.explain(&table, key, &ReadOptions::default()).await.unwrap();
+        let told = client.explain(&table, key, &strong()).await.unwrap();
         let [only] = &told.rows[..] else { panic!("{told:?}") };
         assert!(only.visible, "{told:?}");
         match &only.place {
