@@ -162,6 +162,8 @@ fn longest_gap(all: &Acknowledged, from: f64, to: f64) -> f64 {
 
 /// So long at least the catalog is away.
 const MINUTES: Duration = Duration::from_secs(130);
+/// And no longer than this, where a machine is so slow that the tail does not fill.
+const MINUTES_MOST: Duration = Duration::from_secs(390);
 const BULK: usize = 100_000;
 
 /// An outage of the catalog in which one shard is written to until the bound of the tail; then it is refused, and a
@@ -176,7 +178,8 @@ pub(super) fn outage(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
     let (mut written, mut refused_after, mut refused_by) = (Vec::new(), None, String::new());
     let (mut highest, mut announced): (f64, bool) = (0.0, false);
     for number in 0u64.. {
-        if begun.elapsed() > MINUTES {
+        let enough = if refused_after.is_some() { MINUTES } else { MINUTES_MOST };
+        if begun.elapsed() > enough {
             break;
         }
         if refused_after.is_some() {
