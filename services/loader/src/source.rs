@@ -97,7 +97,7 @@ impl ReadAt for StoreFile {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let options = GetOptions { range: Some(range), if_tag: Some(self.tag.clone()) };
+        let options = GetOptions { if_tag: Some(self.tag.clone()), ..GetOptions::range(range) };
         Ok(self.runtime.block_on(self.store.get(&self.path, options))?.bytes)
     }
 

@@ -64,12 +64,15 @@ pub struct GetOptions {
     pub range: Option<Range<u64>>,
     /// Read only if the object has this tag.
     pub if_tag: Option<ObjectTag>,
+    /// How many more times a store that answers now soon and now late is asked at once; the first answer counts, and each
+    /// is paid for.
+    pub copies: u32,
 }
 
 impl GetOptions {
     /// The bytes of a range.
     pub fn range(range: Range<u64>) -> Self {
-        Self { range: Some(range), if_tag: None }
+        Self { range: Some(range), ..Self::default() }
     }
 }
 

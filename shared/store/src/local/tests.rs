@@ -281,7 +281,7 @@ async fn an_adopted_file_is_one_file_read_only_under_both_names() {
     assert!(meta.modified_micros >= before, "the grace of garbage counts from the adoption");
     assert_eq!(left_in(dir.path(), ".tmp"), 0);
     // A producer who writes to it all the same (as its owner may) is found out.
-    let good = GetOptions { range: None, if_tag: Some(tag) };
+    let good = GetOptions { if_tag: Some(tag), ..GetOptions::default() };
     assert_eq!(
         store.get(&path("tables/t/p.parquet"), good.clone()).await.unwrap().bytes,
         "a stranger's bytes"

@@ -4,7 +4,7 @@ use super::address::Address;
 use super::answer::{Partial, Whole};
 use super::ask::{Ask, Kind, TEXT_AT_MOST};
 use super::body;
-use super::lanes::{Lanes, Place};
+use super::lanes::{Lanes, Place, Way};
 use super::refusal::Refusal;
 use crate::aws::http::{Http, Lost};
 use crate::aws::keys::{Asked, Keys};
@@ -261,6 +261,11 @@ impl Client {
     fn may_hedge(&self, ask: &Ask) -> Option<Place> {
         let place = self.lanes.try_enter(&ask.lane, ask.way())?;
         self.hedger.lock().take().then_some(place)
+    }
+
+    /// Whether a read may be sent more than once: not where half a lane is taken.
+    pub(super) fn has_room(&self, path: &ObjectPath) -> bool {
+        2 * self.lanes.room(path.as_str(), Way::Read) > self.tuning.lane_width
     }
 
     /// Sends a request once.

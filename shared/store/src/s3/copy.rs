@@ -37,7 +37,7 @@ pub(super) async fn copy(
         return Ok(PutOutcome::Mismatch);
     };
     if size <= client.tuning.small_copy_bytes {
-        let options = GetOptions { range: None, if_tag: Some(if_tag.clone()) };
+        let options = GetOptions { if_tag: Some(if_tag.clone()), ..GetOptions::default() };
         let Some(object) = unless_changed(client.get(from, &options).await)? else {
             return Ok(PutOutcome::Mismatch);
         };

@@ -63,6 +63,11 @@ impl Lanes {
         }
     }
 
+    /// How many places are free.
+    pub(super) fn room(&self, path: &str, way: Way) -> usize {
+        self.lane(path, way).available_permits()
+    }
+
     /// A place if one is free.
     pub(super) fn try_enter(&self, path: &str, way: Way) -> Option<Place> {
         self.lane(path, way).try_acquire_owned().ok()
@@ -83,6 +88,7 @@ mod tests {
         ];
         assert_eq!(lanes.enter("tables/1/a", Way::Read, short).await.unwrap_err().code(), "store-busy");
         assert!(lanes.try_enter("tables/x", Way::Read).is_none());
+        assert_eq!((lanes.room("tables/x", Way::Read), lanes.room("tables/x", Way::Write)), (0, 2));
         assert!(lanes.try_enter("tables/x", Way::Write).is_some());
         assert!(lanes.try_enter("tables/x", Way::Bulk).is_some());
         assert!(lanes.try_enter("log/0/1", Way::Read).is_some());

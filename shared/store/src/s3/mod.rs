@@ -41,6 +41,7 @@ mod answer;
 mod ask;
 mod body;
 mod client;
+mod copies;
 mod copy;
 mod lanes;
 mod list;
@@ -116,7 +117,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, path: &ObjectPath, options: GetOptions) -> Result<Object> {
-        self.client.get(path, &options).await
+        copies::first(&self.client, path, options).await
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta> {

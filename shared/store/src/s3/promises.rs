@@ -13,7 +13,7 @@ use nacre_types::Result;
 pub(super) async fn check(client: &Client, taken: &ObjectPath) -> Result<()> {
     let tag = client.head(taken, None).await?.tag;
     if tag.version_id.is_some() {
-        client.get(taken, &GetOptions { range: None, if_tag: Some(tag) }).await?;
+        client.get(taken, &GetOptions { if_tag: Some(tag), ..GetOptions::default() }).await?;
     }
     let id = client.begin_upload(taken, Kind::Upload).await?;
     let ended = async {

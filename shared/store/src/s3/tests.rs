@@ -361,7 +361,7 @@ async fn a_request_that_finds_no_place_is_not_tried_again() {
 
 #[tokio::test]
 async fn an_old_token_is_no_changed_object() {
-    let options = GetOptions { range: None, if_tag: Some(version("e", "v1")) };
+    let options = GetOptions { if_tag: Some(version("e", "v1")), ..GetOptions::default() };
     for (act, code) in [
         (refusal(400, "ExpiredToken"), "store-credentials"),
         (refusal(400, "AuthorizationHeaderMalformed"), "store-region"),
@@ -423,7 +423,7 @@ async fn tags_are_read_whatever_is_around_them() {
 
 #[tokio::test]
 async fn a_read_with_a_tag_asks_for_it_and_checks_it() {
-    let options = GetOptions { range: Some(2..5), if_tag: Some(tag("e")) };
+    let options = GetOptions { if_tag: Some(tag("e")), ..GetOptions::range(2..5) };
     let fake = Fake::always(Act::answer(412, b"")).await;
     let error = store(&fake).get(&path("a"), options.clone()).await.unwrap_err();
     assert_eq!(error.code(), "object-changed");
@@ -440,7 +440,7 @@ async fn a_read_with_a_tag_asks_for_it_and_checks_it() {
     // A version is named; the object of that name may have another by now.
     let version = ObjectTag { etag: "e".into(), version_id: Some("v/1".into()) };
     let versions = Fake::always(object(b"1").with(&[("x-amz-version-id", "v/1")])).await;
-    let options = GetOptions { range: None, if_tag: Some(version.clone()) };
+    let options = GetOptions { if_tag: Some(version.clone()), ..GetOptions::default() };
     assert_eq!(store(&versions).get(&path("a"), options).await.unwrap().meta.tag, version);
     assert_eq!(versions.seen()[0].target, "/bucket/p/a?versionId=v%2F1");
 }
@@ -497,6 +497,28 @@ async fn a_quick_refusal_of_the_second_request_is_no_better_than_the_first() {
         }
         assert_eq!(fake.seen().len(), 102);
     }
+}
+
+#[tokio::test]
+async fn of_copies_the_first_answer_counts_and_none_is_cut_off() {
+    let options = || GetOptions { copies: 1, ..GetOptions::default() };
+    let slow = || object(b"slow").slow(Duration::from_millis(200));
+    for first in [slow(), refusal(503, "SlowDown"), Act::Close] {
+        let fake = Fake::new(move |_, n| if n == 0 { first.clone() } else { object(b"quick") }).await;
+        assert_eq!(store(&fake).get(&path("a"), options()).await.unwrap().bytes, "quick");
+    }
+    // What no copy can mend is told at once, and what all of them met as well.
+    let missing = Fake::always(refusal(404, "NoSuchKey")).await;
+    assert_eq!(store(&missing).get(&path("a"), options()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let down = Fake::always(refusal(503, "SlowDown")).await;
+    assert_eq!(store(&down).get(&path("a"), options()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    // Half of the places are taken: one is sent.
+    let fake = Fake::always(slow()).await;
+    let narrow = tuned(&fake, Tuning { lane_width: 2, ..tuning() });
+    let (one, other) = (path("a"), path("a"));
+    let (one, other) = tokio::join!(narrow.get(&one, GetOptions::default()), narrow.get(&other, options()));
+    assert_eq!((one.unwrap().bytes, other.unwrap().bytes), (Bytes::from("slow"), Bytes::from("slow")));
+    assert_eq!(fake.seen().len(), 2);
 }
 
 #[tokio::test]

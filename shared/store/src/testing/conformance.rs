@@ -285,7 +285,7 @@ async fn a_counter_loses_no_increment(handles: Handles) {
 async fn a_reader_with_a_tag(handles: Handles) {
     let store = &handles[0];
     let first = create(store, "a", b"first").await;
-    let with = |tag: &ObjectTag| GetOptions { range: Some(0..2), if_tag: Some(tag.clone()) };
+    let with = |tag: &ObjectTag| GetOptions { if_tag: Some(tag.clone()), ..GetOptions::range(0..2) };
     assert_eq!(store.get(&path("a"), with(&first)).await.unwrap().bytes, "fi");
     store.put(&path("a"), Bytes::from_static(b"other"), PutMode::Replace(first.clone())).await.unwrap();
     match handles.last().unwrap().get(&path("a"), with(&first)).await {
@@ -367,7 +367,7 @@ async fn a_copy_outlives_its_source(handles: Handles) {
     };
     store.delete(&path("staging/x")).await.unwrap();
     for store in &handles {
-        let options = GetOptions { range: None, if_tag: Some(copied.clone()) };
+        let options = GetOptions { if_tag: Some(copied.clone()), ..GetOptions::default() };
         assert_eq!(store.get(&path("tables/t/x"), options).await.unwrap().bytes, "bytes");
     }
 }

@@ -114,10 +114,11 @@ async fn buckets_that_keep_versions_conform() {
         assert_eq!(store.head(&path("a")).await.unwrap().tag, first);
         // What a version names is there whatever becomes of the name.
         store.delete(&path("a")).await.unwrap();
-        let options = GetOptions { range: None, if_tag: Some(first.clone()) };
+        let options = GetOptions { if_tag: Some(first.clone()), ..GetOptions::default() };
         assert_eq!(store.get(&path("a"), options).await.unwrap().bytes, "1");
         let none = ObjectTag { version_id: Some("none".into()), ..first };
-        let error = store.get(&path("a"), GetOptions { range: None, if_tag: Some(none) }).await.unwrap_err();
+        let none = GetOptions { if_tag: Some(none), ..GetOptions::default() };
+        let error = store.get(&path("a"), none).await.unwrap_err();
         assert!(
             error.kind() == ErrorKind::NotFound || error.code() == "object-changed",
             "{name}: a version that never was: {error}"
