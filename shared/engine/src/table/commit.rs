@@ -35,6 +35,12 @@ use super::Table;
 /// Looks at a manifest and says what to change; no changes = there is nothing to do any more.
 pub(crate) type Proposal = Box<dyn FnMut(&Manifest) -> Result<Vec<Change>> + Send>;
 
+/// The first pause after a lost race is twice what the append took, at least this.
+const PAUSE_LEAST: Duration = Duration::from_millis(2);
+/// Later ones are up to so many times longer, and at least this.
+const PAUSES_GROW: u32 = 32;
+const PAUSE_LATER: Duration = Duration::from_millis(200);
+const PAUSE_MOST: Duration = Duration::from_secs(2);
 const APPEND_LIMIT: Duration = Duration::from_secs(20);
 const NOTICE_LIMIT: Duration = Duration::from_secs(5);
 const CONFLICTS: usize = 40;
@@ -117,7 +123,7 @@ impl Table {
     }
 
     async fn commit_batch(self: &Arc<Self>, cursor: &mut Cursor, mut batch: Vec<Waiting>) {
-        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(200));
+        let mut backoff = None;
         let mut has_looked = false;
         for _ in 0..CONFLICTS {
             if let Err(error) = self.settle(cursor).await {
@@ -150,6 +156,7 @@ impl Table {
             };
             let at = self.view().manifest.seq();
             self.shared.ctx.phases.reach("commit/append").await;
+            let begun = self.shared.ctx.clock.monotonic();
             match append_until_known(
                 &*self.shared.catalog,
                 &self.shared.ctx,
@@ -171,8 +178,15 @@ impl Table {
                 }
                 Ok(Append::Conflict { .. }) => {
                     self.shared.metrics.commit_conflicts.inc();
+                    // A catalog that takes long to refuse is asked by many: those who come back within the time of one
+                    // append of another lose again.
+                    let took = self.shared.ctx.clock.monotonic().saturating_sub(begun);
+                    let pause = backoff.get_or_insert_with(|| {
+                        let first = (2 * took).clamp(PAUSE_LEAST, PAUSE_MOST);
+                        Backoff::new(first, (PAUSES_GROW * first).clamp(PAUSE_LATER, PAUSE_MOST))
+                    });
                     // First the wait, then the look: what was read before a wait is old again after it.
-                    tokio::time::sleep(backoff.next(&*self.shared.ctx.ids)).await;
+                    tokio::time::sleep(pause.next(&*self.shared.ctx.ids)).await;
                     if let Err(error) = self.read_edits(cursor).await {
                         return reply_all(batch, &Err(error));
                     }
