@@ -44,7 +44,7 @@ impl Nacre {
         let catalog = Arc::new(ObjectCatalog::new(opened.clone(), "catalog", &ctx).unwrap());
         let prefix = ObjectPath::new("log").unwrap();
         let log = ObjectLog::open(opened.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap();
-        let cache = CacheConfig { memory_bytes: memory.blocks, index_bytes: memory.indexes, disk: None };
+        let cache = CacheConfig { memory_bytes: memory.blocks, row_bytes: 0, index_bytes: memory.indexes, disk: None };
         // Tails are flushed when the workload says so.
         let node =
             Node::open(&ctx, opened, catalog, Arc::new(log), cache, NodeConfig::default()).await.unwrap();

@@ -1,4 +1,5 @@
-//! The cache of a node: decoded blocks in memory, their bytes on a local disk, the indexes of segments beside them.
+//! The cache of a node: decoded blocks in memory, their bytes on a local disk, the indexes of segments and single rows that
+//! are asked for beside them.
 //!
 //! Keys are (segment, block). A segment is immutable and its id is never reused, so nothing is ever invalidated and a
 //! disk from before a restart can be believed as far as its checksums go. What falls out of memory goes to the disk; what
@@ -13,6 +14,7 @@ mod flight;
 mod index;
 mod key;
 mod metrics;
+mod rows;
 mod tier;
 
 pub use index::{HeldIndex, HotBlock};
@@ -20,10 +22,13 @@ pub use key::BlockKey;
 pub use metrics::{CacheStats, DiskStats, TierStats};
 pub use tier::{Cached, Source};
 
+use bytes::Bytes;
 use nacre_runtime::Context;
 use nacre_segment::{Block, SegmentIndex};
 use nacre_types::{Error, Result, SegmentId};
+use rows::Rows;
 use std::future::Future;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tier::{Disk, Tier};
@@ -40,6 +45,8 @@ const DISK_INDEX_MIN: u64 = 16 << 20;
 pub struct CacheConfig {
     /// For decoded blocks in memory, in bytes.
     pub memory_bytes: usize,
+    /// For rows of single keys in memory, in bytes; 0 = none are held.
+    pub row_bytes: usize,
     /// For indexes in memory, in bytes.
     pub index_bytes: usize,
     /// The disk tier, if there is one.
@@ -57,13 +64,34 @@ pub struct DiskConfig {
 
 /// A block that is held by the cache; it stays alive while this does.
 pub type CachedBlock = Cached<Block>;
+/// Rows of a key: in the block that holds them, or by themselves.
+#[derive(Debug, Clone)]
+pub enum CachedRows {
+    /// A whole block.
+    Block(CachedBlock),
+    /// All that a block has of one key.
+    OfKey(Block),
+}
+
+impl Deref for CachedRows {
+    type Target = Block;
+    #[inline]
+    fn deref(&self) -> &Block {
+        match self {
+            Self::Block(block) => block,
+            Self::OfKey(rows) => rows,
+        }
+    }
+}
+
 /// An index. The cache counts its bytes while it holds it; one that was evicted lives on only with its readers.
 pub type CachedIndex = Arc<HeldIndex>;
 
-/// The blocks and indexes that a process holds.
+/// The blocks, rows and indexes that a process holds.
 #[derive(Debug)]
 pub struct BlockCache {
     blocks: Tier<Block>,
+    rows: Rows,
     indexes: Tier<CachedIndex>,
 }
 
@@ -94,13 +122,35 @@ impl BlockCache {
             let took = ctx.clock.monotonic().saturating_sub(begun);
             tracing::info!(milliseconds = took.as_millis() as u64, "opened the cache's disk");
         }
-        Ok(Self { blocks, indexes })
+        Ok(Self { blocks, rows: Rows::new(config.row_bytes), indexes })
     }
 
     /// The block, if memory holds it. Never waits: the path of a warm read.
     #[inline]
     pub fn get_cached(&self, segment: SegmentId, block: u32) -> Option<CachedBlock> {
         self.blocks.get(BlockKey { segment, block })
+    }
+
+    /// What a block has of `key`, whose hash ([`nacre_segment::key_hash`]) is `hash`, if memory holds that or the block.
+    /// Never waits.
+    #[inline]
+    pub fn rows_cached(&self, segment: SegmentId, block: u32, key: &[u8], hash: u64) -> Option<CachedRows> {
+        // The rows first: a block is not kept for the sake of one that has its own place.
+        let at = BlockKey { segment, block };
+        match self.rows.get(at, hash, key) {
+            Some(rows) => Some(CachedRows::OfKey(rows)),
+            None => self.blocks.get(at).map(CachedRows::Block),
+        }
+    }
+
+    /// Holds what a block has of `key` by itself: it was asked for.
+    pub fn keep_rows(&self, segment: SegmentId, number: u32, block: &Block, key: &[u8], hash: u64) {
+        self.rows.insert(BlockKey { segment, block: number }, hash, block, block.find(key));
+    }
+
+    /// Keys whose rows are held by themselves, and the segment of each; where there are more than `most`, some of them.
+    pub fn keys_of_rows(&self, most: usize) -> impl Iterator<Item = (SegmentId, Bytes)> {
+        self.rows.keys(most)
     }
 
     /// The block from memory, else from the disk, else by `fetch`, and where it came from. Of those who ask for one
@@ -155,7 +205,7 @@ impl BlockCache {
 
     /// What was found where, what it occupies and what the disk dropped.
     pub fn stats(&self) -> CacheStats {
-        CacheStats { blocks: self.blocks.stats(), indexes: self.indexes.stats() }
+        CacheStats { blocks: self.blocks.stats(), rows: self.rows.stats(), indexes: self.indexes.stats() }
     }
 
     /// Writes what memory holds to the disk, so that the next [`BlockCache::open`] finds it, and stops using the disk.

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct CacheStats {
     /// Blocks.
     pub blocks: TierStats,
+    /// Rows of single keys. They come out of blocks, so only hits, entries and bytes are counted.
+    pub rows: TierStats,
     /// Indexes.
     pub indexes: TierStats,
 }

@@ -121,7 +121,7 @@ fn log() -> Arc<dyn Log> {
 async fn node(place: &Place, log: Arc<dyn Log>, hold: Hold) -> Arc<Node> {
     let ctx = Context::system();
     let catalog = place.catalog(&ctx);
-    let cache = CacheConfig { memory_bytes: 1 << 20, index_bytes: 1 << 20, disk: None };
+    let cache = CacheConfig { memory_bytes: 1 << 20, row_bytes: 1 << 20, index_bytes: 1 << 20, disk: None };
     let config = NodeConfig { hold, ..NodeConfig::default() };
     let node = Node::open(&ctx, place.store.clone(), catalog, log, cache, config).await.unwrap();
     node.wait_ready().await.unwrap();

@@ -265,12 +265,12 @@ impl Node {
 }
 
 fn cache_text(out: &mut String, stats: &CacheStats) {
-    let tiers = [("blocks", &stats.blocks), ("indexes", &stats.indexes)];
+    let tiers = [("blocks", &stats.blocks), ("rows", &stats.rows), ("indexes", &stats.indexes)];
     head(
         out,
         "nacre_cache_lookups_total",
         "counter",
-        "Blocks and indexes asked for, by where they were found.",
+        "Blocks, single rows and indexes asked for, by where they were found; a row that is not held is asked of its block.",
     );
     for (what, tier) in tiers {
         for (found, count) in [

@@ -56,6 +56,9 @@ pub struct NodeConfig {
     pub shard_bytes: u64,
     /// How long a load may be warmed before it is shown. Zero: not at all.
     pub warm_limit: Duration,
+    /// How many times a GET that a read waits for is sent to the store at once, where that has room
+    /// ([`nacre_store::GetOptions::copies`] and one).
+    pub read_copies: u32,
     /// Which partitions of the log are read.
     pub hold: Hold,
     /// What this process says of itself to the others, until [`Node::announce`]: at most 4 KiB.
@@ -85,6 +88,7 @@ impl Default for NodeConfig {
             // A 100 TB table has 6,000 shards: enough to spread, few enough for every process to know.
             shard_bytes: 16 << 30,
             warm_limit: Duration::from_secs(30),
+            read_copies: 1,
             hold: Hold::All,
             info: Bytes::new(),
         }

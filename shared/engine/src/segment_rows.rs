@@ -171,7 +171,7 @@ pub(crate) async fn read_ahead(
     }
     let mut fetched = Vec::with_capacity(spans.len());
     for span in &spans {
-        let options = GetOptions { range: Some(span.clone()), if_tag: tag.cloned() };
+        let options = GetOptions { if_tag: tag.cloned(), ..GetOptions::range(span.clone()) };
         fetched.push(shared.store.get(path, options).await?.bytes);
     }
     let mut blocks = Vec::with_capacity(plans.len());

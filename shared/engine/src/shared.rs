@@ -54,9 +54,12 @@ impl Shared {
         }
     }
 
-    /// How many blocks memory holds now.
-    pub(crate) fn blocks_in_memory(&self) -> usize {
-        usize::try_from(self.cache.stats().blocks.entries).unwrap_or(usize::MAX)
+    /// How many keys memory has room for that are hot: one a block, and those of single rows.
+    pub(crate) fn hot_keys_most(&self) -> usize {
+        let stats = self.cache.stats();
+        usize::try_from(stats.blocks.entries + stats.rows.entries)
+            .unwrap_or(usize::MAX)
+            .min(crate::warm::HOT_KEYS_MOST)
     }
 
     /// The now for drops: the earlier of the store's date and one's own clock, less a margin. A row that is expired then

@@ -1,7 +1,7 @@
 //! Warming: reading, before anybody waits for it, what will be asked for.
 //!
-//! What is asked for is known by key ([`nacre_cache::HeldIndex`] counts blocks and their last rows), so it can be read
-//! wherever it will lie: in the segments of a load that is prepared and not yet shown, or at a node that is about to answer
+//! What is asked for is known by key (the cache holds single rows, and [`nacre_cache::HeldIndex`] counts blocks and their
+//! last rows), so it can be read wherever it will lie: in the segments of a load that is prepared and not yet shown, or at a node that is about to answer
 //! for a partition. Warming is a read like any other, so there is nothing that it could get wrong: it goes the same way,
 //! with the same filters, and leaves in the cache what the next reader will look for.
 //!
@@ -10,20 +10,27 @@
 //! for a while, one that waits for ever is late.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
 use nacre_cache::HotBlock;
 use nacre_types::{Key, LoadId, PartitionId, Result, SegmentId, TableId};
 
 use crate::node::Node;
+use crate::shared::Shared;
 use crate::{ReadOptions, Table};
 
 /// Keys that are read by one call, and calls at once: how much of a store's bandwidth warming takes.
 const KEYS_AT_ONCE: usize = 64;
 const CALLS_AT_ONCE: usize = 4;
+/// More keys take longer than warming may: of a large memory some are warmed.
+pub(crate) const HOT_KEYS_MOST: usize = 1 << 18;
+/// What a row that is held by itself counts: more than any block's last row, since it was asked for more than once.
+const COUNT_OF_A_ROW: u32 = u32::MAX;
 /// Once to fetch, and once more: S3-FIFO lets go of what was asked for once when its small queue, a tenth of the memory,
 /// has gone round.
 const TIMES: usize = 2;
@@ -48,7 +55,7 @@ impl Node {
         }
     }
 
-    /// The keys of these partitions that are asked for most, of all tables together as many as memory holds blocks.
+    /// The keys of these partitions that are asked for most, of all tables together as many as memory has room for.
     ///
     /// # Errors
     /// `Internal` (a panic).
@@ -59,10 +66,10 @@ impl Node {
             .ctx
             .tasks
             .spawn_blocking("hot-keys", move || {
-                let most = node.shared.blocks_in_memory();
+                let (most, rows) = (node.shared.hot_keys_most(), HotRows::of(&node.shared));
                 let mut all = Vec::new();
                 for table in node.open_tables() {
-                    let hot = table.hot_blocks(most, |partition| partitions.contains(&partition));
+                    let hot = table.hot_keys(&rows, |partition| partitions.contains(&partition));
                     all.extend(hot.into_iter().map(|(count, key)| (count, table.id(), key)));
                 }
                 hottest(&mut all, most, |(count, ..)| *count);
@@ -76,6 +83,20 @@ impl Node {
                 found
             })
             .await
+    }
+}
+
+/// The keys of rows that memory holds by themselves, by segment.
+pub(crate) struct HotRows(HashMap<SegmentId, Vec<Bytes>>);
+
+impl HotRows {
+    /// Walks over all that the cache holds.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let mut rows: HashMap<SegmentId, Vec<Bytes>> = HashMap::new();
+        for (segment, key) in shared.cache.keys_of_rows(HOT_KEYS_MOST) {
+            rows.entry(segment).or_default().push(key);
+        }
+        Self(rows)
     }
 }
 
@@ -105,11 +126,8 @@ impl Table {
         self.refresh().await?;
         let table = self.clone();
         let of_table = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
-            table
-                .hot_blocks(table.shared.blocks_in_memory(), |_| true)
-                .into_iter()
-                .map(|(_, key)| key)
-                .collect()
+            let rows = HotRows::of(&table.shared);
+            table.hot_keys(&rows, |_| true).into_iter().map(|(_, key)| key).collect()
         });
         Ok(self.warm(of_table.await?, Some(load), limit).await)
     }
@@ -123,7 +141,9 @@ impl Table {
         let is_here = |key: &Key| {
             manifest.shard_of(key).is_some_and(|shard| self.shared.tails.check(shard.partition).is_ok())
         };
-        let keys: Vec<Key> = keys.into_iter().filter(is_here).collect();
+        let mut keys: Vec<Key> = keys.into_iter().filter(is_here).collect();
+        // Those of one block side by side: it is fetched once.
+        keys.sort_unstable();
         let calls = keys.chunks(KEYS_AT_ONCE).map(|keys| async move {
             let left = until.saturating_sub(self.shared.ctx.clock.monotonic());
             if left.is_zero() {
@@ -170,17 +190,27 @@ impl Table {
         tracing::debug!(%load, milliseconds = took.as_millis() as u64, "the load is warm");
     }
 
-    /// The blocks that are asked for most, each by the key that was last asked for in it, with how often.
-    pub(crate) fn hot_blocks(&self, most: usize, is_of: impl Fn(PartitionId) -> bool) -> Vec<(u32, Key)> {
-        let manifest = self.manifest();
+    /// The keys that are asked for most, with how often, those first: of rows that are held by themselves, and of each block
+    /// the one that was last asked for in it.
+    pub(crate) fn hot_keys(&self, rows: &HotRows, is_of: impl Fn(PartitionId) -> bool) -> Vec<(u32, Key)> {
+        let (manifest, most) = (self.manifest(), self.shared.hot_keys_most());
+        let mut keys: Vec<(u32, Key)> = Vec::new();
+        let mut push = |count, key: Bytes| {
+            let Ok(key) = Key::new(key) else { return };
+            if manifest.shard_of(&key).is_some_and(|shard| is_of(shard.partition)) {
+                keys.push((count, key));
+            }
+        };
         let mut all: Vec<(SegmentId, HotBlock)> = Vec::new();
         for segment in manifest.segments() {
             let id = segment.id();
+            for key in rows.0.get(&id).into_iter().flatten() {
+                push(COUNT_OF_A_ROW, key.clone());
+            }
             let Some(index) = self.shared.cache.index_cached(id) else { continue };
             all.extend(index.hot_blocks().map(|hot| (id, hot)));
         }
         hottest(&mut all, most, |(_, hot)| hot.count);
-        let mut keys = Vec::with_capacity(all.len());
         for (segment, HotBlock { block, count, row }) in all {
             let held = self.shared.cache.get_cached(segment, block);
             let key = match held.filter(|held| (row as usize) < held.len()) {
@@ -190,11 +220,14 @@ impl Table {
                     self.shared.cache.index_cached(segment).and_then(|index| index.block_first_key(block))
                 }
             };
-            let Some(Ok(key)) = key.map(Key::new) else { continue };
-            if manifest.shard_of(&key).is_some_and(|shard| is_of(shard.partition)) {
-                keys.push((count, key));
+            if let Some(key) = key {
+                push(count, key);
             }
         }
+        // A key may lie in several segments.
+        keys.sort_unstable_by(|(a, one), (b, other)| one.cmp(other).then(b.cmp(a)));
+        keys.dedup_by(|(_, later), (_, first)| later == first);
+        hottest(&mut keys, most, |(count, _)| *count);
         keys
     }
 }

@@ -85,7 +85,8 @@ impl Harness {
         let prefix = ObjectPath::new("log").unwrap();
         let log =
             Arc::new(ObjectLog::open(log(store.clone()), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
-        let cache = CacheConfig { memory_bytes: 16 << 20, index_bytes: 4 << 20, disk: None };
+        let cache =
+            CacheConfig { memory_bytes: 16 << 20, row_bytes: 1 << 20, index_bytes: 4 << 20, disk: None };
         let node = Node::open(&ctx, store, catalog, log, cache, NodeConfig::default()).await.unwrap();
         let server =
             Server::bind(config, node.clone(), nacre_dispatcher::Reads::Here, ctx.clone()).await.unwrap();

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use futures::stream::StreamExt as _;
 use nacre_manifest::{Change, Edit, Manifest, Segment};
+use nacre_segment::key_hash;
 use nacre_types::{Key, Result, SegmentId};
 
 use super::Table;
 use super::commit::fold;
 use super::read::Fetcher;
 use crate::Receipt;
+use crate::warm::HotRows;
 
 /// No edit is taken over later than this for its segments' sake.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -113,7 +115,7 @@ impl Table {
         let table = self.clone();
         let walk = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
             let is_here = |partition| table.shared.tails.check(partition).is_ok();
-            let hot = table.hot_blocks(table.shared.blocks_in_memory(), is_here);
+            let hot = table.hot_keys(&HotRows::of(&table.shared), is_here);
             hot.into_iter().map(|(_, key)| key).collect()
         });
         walk.await.unwrap_or_default()
@@ -125,30 +127,35 @@ impl Table {
         let Some(segment) = ahead.manifest.segment_ref(id) else { return 0 };
         let mut fetcher = Fetcher { shared: &self.shared, table: self.id, receipt: Receipt::default() };
         let Ok(index) = fetcher.index(&segment).await else { return 0 };
-        let blocks: Vec<u32> = match wanted {
-            Wanted::Whole => (0..index.block_count()).collect(),
-            Wanted::Hot => {
-                let within = segment.min_key()..=segment.max_key();
-                let keys = hot.iter().filter(|key| within.contains(&&key[..]));
-                let mut blocks: Vec<u32> = keys.flat_map(|key| index.blocks_of(key)).collect();
-                blocks.sort_unstable();
-                blocks.dedup();
-                blocks
-            }
-        };
         let mut read = 0;
-        for block in blocks {
-            let fetched = match wanted {
-                Wanted::Whole => fetcher.block_of_run(&segment, &index, block).await,
-                Wanted::Hot => fetcher.block(&segment, &index, block).await,
-            };
-            match fetched {
-                Ok(_) => read += 1,
-                Err(error) => {
-                    tracing::debug!(table = %self.id, segment = %id, %error, "a new segment was not warmed");
-                    break;
+        let warmed = async {
+            match wanted {
+                Wanted::Whole => {
+                    for block in 0..index.block_count() {
+                        fetcher.block_of_run(&segment, &index, block).await?;
+                        read += 1;
+                    }
+                }
+                Wanted::Hot => {
+                    let within = segment.min_key()..=segment.max_key();
+                    let keys = hot.iter().filter(|key| within.contains(&&key[..]));
+                    let mut blocks: Vec<(u32, &Key)> =
+                        keys.flat_map(|key| index.blocks_of(key).map(move |block| (block, key))).collect();
+                    blocks.sort_unstable();
+                    for of_block in blocks.chunk_by(|one, other| one.0 == other.0) {
+                        let Some((number, _)) = of_block.first() else { continue };
+                        let block = fetcher.block(&segment, &index, *number).await?;
+                        for (_, key) in of_block {
+                            self.shared.cache.keep_rows(id, *number, &block, key, key_hash(key));
+                        }
+                        read += 1;
+                    }
                 }
             }
+            Result::<()>::Ok(())
+        };
+        if let Err(error) = warmed.await {
+            tracing::debug!(table = %self.id, segment = %id, %error, "a new segment was not warmed");
         }
         read
     }

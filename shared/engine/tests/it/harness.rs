@@ -60,7 +60,8 @@ impl Harness {
         let prefix = ObjectPath::new("log").unwrap();
         let log =
             Arc::new(ObjectLog::open(store.clone(), &prefix, &ctx, ObjectLogConfig::default()).unwrap());
-        let cache = CacheConfig { memory_bytes: 64 << 20, index_bytes: 16 << 20, disk: None };
+        let cache =
+            CacheConfig { memory_bytes: 64 << 20, row_bytes: 1 << 20, index_bytes: 16 << 20, disk: None };
         let node = Node::open(&ctx, store.clone(), catalog, log, cache, config).await.unwrap();
         node.wait_ready().await.unwrap();
         Self { ctx, store, node }

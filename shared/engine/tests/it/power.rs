@@ -53,7 +53,7 @@ async fn open(fs: &PowerLossFs, seed: u64) -> Result<(Arc<Node>, Arc<Table>)> {
     let store: Arc<dyn ObjectStore> = Arc::new(fs.open(&ctx)?);
     let catalog = Arc::new(ObjectCatalog::new(store.clone(), "catalog", &ctx)?);
     let log = ObjectLog::open(store.clone(), &ObjectPath::new("log")?, &ctx, ObjectLogConfig::default())?;
-    let cache = CacheConfig { memory_bytes: 4 << 20, index_bytes: 1 << 20, disk: None };
+    let cache = CacheConfig { memory_bytes: 4 << 20, row_bytes: 1 << 20, index_bytes: 1 << 20, disk: None };
     let flush = FlushConfig { trim_delay: Duration::ZERO, ..FlushConfig::default() };
     let config = NodeConfig { flush, ..NodeConfig::default() };
     let node = Node::open(&ctx, store, catalog, Arc::new(log), cache, config).await?;

@@ -1,6 +1,6 @@
 //! A pruned lookup never misses what a full scan finds.
 
-use crate::rows::{OwnedRow, keys, rows, small_settings, sort, write};
+use crate::rows::{OwnedRow, keys, rows, rows_of, small_settings, sort, write};
 use nacre_segment::{Block, WriterSettings};
 use proptest::prelude::*;
 
@@ -54,6 +54,14 @@ proptest! {
             let block = segment.block(n);
             let again = Block::from_bytes(block.as_bytes().clone()).unwrap();
             prop_assert_eq!(again.as_bytes(), block.as_bytes());
+            // All rows of one key by themselves are what the block says of it.
+            let key = block.key(n as usize % block.len());
+            let cut = block.cut(block.find(key)).unwrap();
+            prop_assert_eq!(rows_of(&cut, cut.find(key)), rows_of(&block, block.find(key)));
+            prop_assert_eq!(cut.find(key), 0..cut.len());
+            let of_cut = Block::from_bytes(cut.as_bytes().clone()).unwrap();
+            prop_assert_eq!(of_cut.as_bytes(), cut.as_bytes());
+            prop_assert!(block.cut(0..0).is_none() && block.cut(0..block.len() + 1).is_none());
             for i in 0..block.len() {
                 prop_assert_eq!(again.row(i), block.row(i));
             }

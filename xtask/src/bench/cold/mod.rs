@@ -45,6 +45,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let rate = options.number("rate", 400)?.max(1);
     let clients = options.number("clients", 32)?.max(1);
     let percent = options.number("cache-percent", 10)?.max(1);
+    let copies = options.number("copies", 1)?;
     let (median, p99) = (options.number("median-ms", 15)?, options.number("p99-ms", 60)?);
     let exponent = options.text("exponent").unwrap_or_else(|| "0.99".into());
     let exponent: f64 = exponent.parse().map_err(|_| format!("--exponent {exponent}: expected a number"))?;
@@ -66,6 +67,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
         seconds,
         every: Duration::from_secs_f64(clients as f64 / rate as f64),
         clients,
+        copies,
         zipf: Zipf::new(keys, exponent, are_neighbours),
         slow: Faults { delay_ms: millis(median)?, delay_p99_ms: millis(p99)?, ..Faults::default() },
     };
@@ -74,7 +76,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let bytes = bench.fill(&editions[0])?;
     let memory = (bytes as u64 * percent / 100).max(1 << 20);
     println!(
-        "{} MB at rest; {} MB of cache ({percent} % of it), a quarter for indexes; a request of the store takes {median} ms \
+        "{} MB at rest; {} MB of cache ({percent} % of it), half of it for rows; {copies} GETs at once, each of which takes {median} ms \
          in the middle and {p99} ms at p99; exponent {exponent}, hot keys {}; {rate} gets/s of {clients} clients",
         grouped(bytes / 1e6),
         grouped(memory as f64 / 1e6),
@@ -93,6 +95,7 @@ struct Bench {
     seconds: Duration,
     every: Duration,
     clients: u64,
+    copies: u64,
     zipf: Zipf,
     slow: Faults,
 }
@@ -128,7 +131,7 @@ impl Bench {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "warn"])
             .args(["--store", &format!("s3://{BUCKET}/store"), "--load-memory", "128MiB"])
-            .args(["--cache-memory", cache_memory])
+            .args(["--cache-memory", cache_memory, "--read-copies", &self.copies.to_string()])
             .env("AWS_ENDPOINT_URL_S3", self.proxy.url())
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")])
             .envs([("AWS_REGION", "us-east-1"), ("AWS_ALLOW_HTTP", "true")])
@@ -260,7 +263,7 @@ impl Bench {
             .iter()
             .rev()
             .find(|scrape| scrape.at <= moments.begun)
-            .map_or(0.0, |scrape| scrape.metric("nacre_cache_entries{what=\"blocks\"}"));
+            .map_or(0.0, |scrape| scrape.metric("nacre_cache_entries{what=\"rows\"}"));
         println!(
             "p99 {:.1} ms at {:.1} % hits ({}; asked: below {P99_MS} ms)",
             before.p99,
@@ -268,7 +271,7 @@ impl Bench {
             if before.p99 < P99_MS { "as asked" } else { "NOT as asked" }
         );
         println!(
-            "memory holds {} blocks; as many of the hottest keys draw {:.1} % of the gets",
+            "memory holds {} rows by themselves; as many of the hottest keys draw {:.1} % of the gets",
             grouped(held),
             100.0 * self.zipf.share_of(held as u64)
         );

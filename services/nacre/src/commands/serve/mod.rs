@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "NACRE_ANONYMOUS", value_parser = clap::builder::BoolishValueParser::new())]
     anonymous: bool,
 
-    /// Memory for decoded blocks: more keeps more reads from the store
+    /// Memory for rows, blocks and indexes of segments: more keeps more reads from the store
     #[arg(long, value_name = "SIZE", env = "NACRE_CACHE_MEMORY", default_value = "256MiB")]
     cache_memory: Size,
 
@@ -78,6 +78,11 @@ pub(crate) struct Settings {
     /// How much of that disk the cache may take, at least 64MiB
     #[arg(long, value_name = "SIZE", env = "NACRE_CACHE_DISK")]
     cache_disk: Option<Size>,
+
+    /// How many times a GET that a read waits for is sent to the store at once, up to 4; the first answer counts. 2 makes slow
+    /// ones rare, and cold reads cost twice as many requests; where the store is busy one is sent
+    #[arg(long, value_name = "NUMBER", env = "NACRE_READ_COPIES", default_value = "1")]
+    read_copies: u32,
 
     /// How often the log is made into segments: longer makes fewer and larger ones, and a start reads more log
     #[arg(long, value_name = "SPAN", env = "NACRE_FLUSH_EVERY", default_value = "60s")]
@@ -172,6 +177,9 @@ impl Settings {
             if size.0 < 1 << 20 {
                 return Err(Error::invalid(format!("{name}: at least 1MiB")).with_code("config-invalid"));
             }
+        }
+        if !(1..=4).contains(&self.read_copies) {
+            return Err(Error::invalid("read_copies: from 1 to 4").with_code("config-invalid"));
         }
         if self.flush_every.0 == 0 {
             return Err(Error::invalid("flush_every: at least 1s").with_code("config-invalid"));

@@ -57,13 +57,14 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
     let presence = fleet::presence(&store_url, catalog_url);
     let (inner, member) = match &settings.role {
         Roles::Alone => (None, None),
-        Roles::Some(roles) => inner(settings, roles).await?,
+        Roles::Some(roles) => inner(settings, roles, ctx.clock.now_micros()).await?,
     };
     let node_config = NodeConfig {
         incarnation,
         tail_bytes_max: settings.tail_max.0,
         flush,
         garbage: settings.garbage()?,
+        read_copies: settings.read_copies,
         presence,
         poll_every: fleet::poll_every(&store_url, catalog_url),
         hold: if member.is_some() { Hold::Chosen } else { Hold::All },
@@ -130,7 +131,11 @@ pub(super) async fn run(settings: &Settings, out: &Out) -> Result<()> {
 }
 
 /// The inner server, where the process answers others, and what it says of itself.
-async fn inner(settings: &Settings, roles: &[Role]) -> Result<(Option<CacheNode>, Option<Member>)> {
+async fn inner(
+    settings: &Settings,
+    roles: &[Role],
+    started_micros: i64,
+) -> Result<(Option<CacheNode>, Option<Member>)> {
     let inner = if roles.contains(&Role::Cache) {
         let listen = settings.fleet.listen(settings.anonymous)?;
         let tls = settings.fleet.tls().map(|(server, _)| server);
@@ -140,7 +145,8 @@ async fn inner(settings: &Settings, roles: &[Role]) -> Result<(Option<CacheNode>
         None
     };
     let cache_bytes = settings.cache_memory.0.saturating_add(settings.cache_disk.map_or(0, |size| size.0));
-    let member = settings.fleet.member(roles, inner.as_ref().map(CacheNode::local_addr), cache_bytes);
+    let member =
+        settings.fleet.member(roles, inner.as_ref().map(CacheNode::local_addr), cache_bytes, started_micros);
     Ok((inner, Some(member)))
 }
 
@@ -229,8 +235,10 @@ fn cache(settings: &Settings) -> CacheConfig {
     let memory = usize::try_from(settings.cache_memory.0).unwrap_or(usize::MAX);
     let disk = settings.cache_dir.as_ref().zip(settings.cache_disk);
     CacheConfig {
-        // An index is about a hundredth of its segment; what does not fit is read from the store again.
-        memory_bytes: memory - memory / 4,
+        // An index is about a hundredth of its segment; what does not fit is read from the store again. Half of the memory
+        // for single rows: hot keys lie anywhere, at most times.
+        memory_bytes: memory / 4,
+        row_bytes: memory / 2,
         index_bytes: memory / 4,
         disk: disk.map(|(dir, size)| DiskConfig { dir: dir.clone(), bytes: size.0 }),
     }

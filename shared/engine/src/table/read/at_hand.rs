@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use nacre_cache::{BlockCache, CachedBlock, CachedIndex};
+use nacre_cache::{BlockCache, CachedBlock, CachedIndex, CachedRows};
 use nacre_types::SegmentId;
 use smallvec::SmallVec;
 
@@ -36,6 +36,17 @@ impl Fetched {
     pub(super) fn keep_block(&mut self, segment: SegmentId, number: u32, block: CachedBlock) {
         self.blocks.insert((segment, number), block);
     }
+}
+
+/// A block that may have rows of a key.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) segment: SegmentId,
+    pub(super) index: &'a CachedIndex,
+    pub(super) number: u32,
+    pub(super) key: &'a [u8],
+    /// The key's.
+    pub(super) hash: u64,
 }
 
 /// What has to be fetched before a read can go on.
@@ -79,11 +90,14 @@ impl<'r> AtHand<'r> {
         Self { counts, ..Self::new(cache, None) }
     }
 
-    /// A row of a block was an answer, or part of one.
+    /// Row `at` of a block was an answer, or part of one.
     #[inline]
-    pub(super) fn touch(&self, index: &CachedIndex, block: u32, row: usize) {
-        if self.counts {
-            index.touch(block, row);
+    pub(super) fn touch(&self, of: &Block<'_>, rows: &CachedRows, at: usize) {
+        if self.counts
+            && let CachedRows::Block(block) = rows
+        {
+            of.index.touch(of.number, at);
+            self.cache.keep_rows(of.segment, of.number, block, of.key, of.hash);
         }
     }
 
@@ -108,14 +122,18 @@ impl<'r> AtHand<'r> {
         held
     }
 
-    /// A block of a segment, or `None` and a lack.
+    /// What a block has of a key, or `None` and a lack.
     #[inline]
-    pub(super) fn block(&mut self, id: SegmentId, index: &CachedIndex, number: u32) -> Option<CachedBlock> {
-        let fetched = self.fetched.and_then(|fetched| fetched.blocks.get(&(id, number)).cloned());
-        let held = fetched.or_else(|| self.cache.get_cached(id, number));
+    pub(super) fn rows(&mut self, of: &Block<'_>) -> Option<CachedRows> {
+        let Block { segment, index, number, key, hash } = *of;
+        let fetched = self.fetched.and_then(|fetched| fetched.blocks.get(&(segment, number)).cloned());
+        let held = match fetched {
+            Some(block) => Some(CachedRows::Block(block)),
+            None => self.cache.rows_cached(segment, number, key, hash),
+        };
         match held {
             Some(_) => self.source = self.source.max(Source::Memory),
-            None => self.lacks.push(Lack::Block(id, index.clone(), number)),
+            None => self.lacks.push(Lack::Block(segment, index.clone(), number)),
         }
         held
     }

@@ -237,7 +237,8 @@ async fn get_range(
     range: std::ops::Range<u64>,
 ) -> Result<bytes::Bytes> {
     let path = ObjectPath::new(path)?;
-    match shared.store.get(&path, GetOptions { range: Some(range), if_tag }).await {
+    let copies = shared.config.read_copies.saturating_sub(1);
+    match shared.store.get(&path, GetOptions { range: Some(range), if_tag, copies }).await {
         Ok(object) => Ok(object.bytes),
         Err(error) => Err(gone(error, &path)),
     }

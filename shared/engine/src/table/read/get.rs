@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 
 use bytes::Bytes;
-use nacre_cache::CachedBlock;
+use nacre_cache::CachedRows;
 use nacre_segment::{Block, key_hash};
 use nacre_types::{Place, SegmentId};
 use smallvec::SmallVec;
 
-use super::at_hand::AtHand;
+use super::at_hand::{self, AtHand};
 use crate::rows::visible::{self, Candidate, Rules};
 use crate::tail::memtable::TailRow;
 use crate::view::{Few, Lens, View};
@@ -47,7 +47,7 @@ fn consulted<'v>(view: &'v View, lens: &Lens, key: &[u8], found: &mut SmallVec<[
 /// Where a candidate's value is.
 enum Held {
     Tail(TailRow),
-    Block(CachedBlock, usize),
+    Segment(CachedRows, usize),
 }
 
 /// The highest-ranked row above every floor: for `as_of = ∞` it alone decides, and whatever cannot outrank it is not
@@ -94,15 +94,16 @@ pub(super) fn top(
         }
         at_hand.segments += 1;
         'blocks: for number in index.blocks_of(key) {
-            let block = at_hand.block(segment.id, &index, number)?;
-            for at in block.find(key) {
-                let (version, place) = (block.version(at), block.place(at).unwrap_or(segment.base));
+            let of = at_hand::Block { segment: segment.id, index: &index, number, key, hash };
+            let rows = at_hand.rows(&of)?;
+            for at in rows.find(key) {
+                let (version, place) = (rows.version(at), rows.place(at).unwrap_or(segment.base));
                 if lens.floors.hide(version, place) {
                     continue;
                 }
-                at_hand.touch(&index, number, at);
+                at_hand.touch(&of, &rows, at);
                 if best.as_ref().is_none_or(|held| (held.0, held.1) < (version, place)) {
-                    best = Some((version, place, 0, Held::Block(block, at)));
+                    best = Some((version, place, 0, Held::Segment(rows, at)));
                 }
                 break 'blocks;
             }
@@ -114,7 +115,7 @@ pub(super) fn top(
     let Some((version, _, _, held)) = best else { return Some(Lookup::Absent(Absence::Row)) };
     let (own, value) = match held {
         Held::Tail(row) => (row.expires_at, row.value),
-        Held::Block(block, at) => (block.expires_at(at), block.value_bytes(at)),
+        Held::Segment(rows, at) => (rows.expires_at(at), rows.value_bytes(at)),
     };
     let Some(value) = value else { return Some(Lookup::Absent(Absence::Tombstone)) };
     if view.expiry.is_expired(version, own, now) {
@@ -219,11 +220,12 @@ pub(super) fn gather(
         }
         at_hand.segments += 1;
         for number in index.blocks_of(key) {
-            let Some(block) = at_hand.block(id, &index, number) else { continue };
-            for at in block.find(key) {
+            let of = at_hand::Block { segment: id, index: &index, number, key, hash };
+            let Some(rows) = at_hand.rows(&of) else { continue };
+            for at in rows.find(key) {
                 visit(Lies::Segment(id, number));
-                at_hand.touch(&index, number, at);
-                gathered.push_block(&block, at, base);
+                at_hand.touch(&of, &rows, at);
+                gathered.push_block(&rows, at, base);
             }
         }
     }

@@ -218,7 +218,8 @@ impl World {
             ..ObjectLogConfig::default()
         };
         let log = Arc::new(ObjectLog::open(store.clone(), &ObjectPath::new("log")?, &ctx, log_config)?);
-        let cache = CacheConfig { memory_bytes: 4 << 20, index_bytes: 1 << 20, disk: None };
+        let cache =
+            CacheConfig { memory_bytes: 4 << 20, row_bytes: 1 << 20, index_bytes: 1 << 20, disk: None };
         let mut config = NodeConfig::default();
         config.garbage.grace = Duration::from_secs(60);
         config.flush.trim_delay =
