@@ -45,7 +45,7 @@ const DISK_INDEX_MIN: u64 = 16 << 20;
 pub struct CacheConfig {
     /// For decoded blocks in memory, in bytes.
     pub memory_bytes: usize,
-    /// For rows of single keys in memory, in bytes; 0 = none are held.
+    /// For rows of single keys in memory, in bytes; 0 = none are held. They have what indexes leave of theirs besides.
     pub row_bytes: usize,
     /// For indexes in memory, in bytes.
     pub index_bytes: usize,
@@ -92,6 +92,7 @@ pub type CachedIndex = Arc<HeldIndex>;
 pub struct BlockCache {
     blocks: Tier<Block>,
     rows: Rows,
+    row_bytes: u64,
     indexes: Tier<CachedIndex>,
 }
 
@@ -122,7 +123,10 @@ impl BlockCache {
             let took = ctx.clock.monotonic().saturating_sub(begun);
             tracing::info!(milliseconds = took.as_millis() as u64, "opened the cache's disk");
         }
-        Ok(Self { blocks, rows: Rows::new(config.row_bytes), indexes })
+        let cache =
+            Self { blocks, rows: Rows::new(config.row_bytes), row_bytes: config.row_bytes as u64, indexes };
+        cache.lend_to_rows();
+        Ok(cache)
     }
 
     /// The block, if memory holds it. Never waits: the path of a warm read.
@@ -195,12 +199,24 @@ impl BlockCache {
     {
         let fetch = || async { fetch().await.map(|index| Arc::new(HeldIndex::new(index))) };
         let (held, source) = self.indexes.get_or_fetch(BlockKey { segment, block: 0 }, fetch).await?;
+        if source != Source::Memory {
+            self.lend_to_rows();
+        }
         Ok((Arc::clone(&held), source))
     }
 
     /// Puts an index in, for example of a segment that was just written.
     pub fn insert_index(&self, segment: SegmentId, index: SegmentIndex) -> CachedIndex {
-        Arc::clone(&self.indexes.insert(BlockKey { segment, block: 0 }, Arc::new(HeldIndex::new(index))))
+        let held =
+            Arc::clone(&self.indexes.insert(BlockKey { segment, block: 0 }, Arc::new(HeldIndex::new(index))));
+        self.lend_to_rows();
+        held
+    }
+
+    /// Rows have the memory that indexes do not take: a node of few large tables needs little for indexes, one of many
+    /// small ones all that is meant for them.
+    fn lend_to_rows(&self) {
+        self.rows.resize(self.row_bytes + self.indexes.memory_left());
     }
 
     /// What was found where, what it occupies and what the disk dropped.

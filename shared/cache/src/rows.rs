@@ -82,6 +82,16 @@ impl Rows {
         Self { held, hits: Striped::default() }
     }
 
+    /// Gives rows so much memory from now on; none was given, and none is.
+    pub(crate) fn resize(&self, memory_bytes: u64) {
+        // Asked for whenever an index comes: what changes little is not worth the locks.
+        if let Some(held) =
+            self.held.as_ref().filter(|held| held.capacity().abs_diff(memory_bytes) > memory_bytes / 64)
+        {
+            held.set_capacity(memory_bytes);
+        }
+    }
+
     /// The rows of `key`, whose hash is `hash`, in a block.
     #[inline]
     pub(crate) fn get(&self, block: BlockKey, hash: u64, key: &[u8]) -> Option<Block> {

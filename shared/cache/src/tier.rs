@@ -316,6 +316,11 @@ impl<V: Value> Tier<V> {
         self.disk.as_ref().filter(|disk| !disk.is_closed.load(Ordering::Acquire))
     }
 
+    /// Bytes of memory that nothing takes.
+    pub(crate) fn memory_left(&self) -> u64 {
+        self.memory.capacity().saturating_sub(self.memory.usage()) as u64
+    }
+
     pub(crate) fn stats(&self) -> TierStats {
         TierStats {
             memory_hits: self.hits.sum(),

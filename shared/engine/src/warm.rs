@@ -12,6 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,8 +32,7 @@ const CALLS_AT_ONCE: usize = 4;
 pub(crate) const HOT_KEYS_MOST: usize = 1 << 18;
 /// What a row that is held by itself counts: more than any block's last row, since it was asked for more than once.
 const COUNT_OF_A_ROW: u32 = u32::MAX;
-/// Once to fetch, and once more: S3-FIFO lets go of what was asked for once when its small queue, a tenth of the memory,
-/// has gone round.
+/// Once to fetch, and once more: S3-FIFO lets go of what was asked for once when its small queue has gone round.
 const TIMES: usize = 2;
 
 /// Warms a load of a table where its rows are read, within a time.
@@ -124,12 +124,21 @@ impl Table {
     /// `Unavailable`, where the table log cannot be read.
     pub async fn warm_load(self: &Arc<Self>, load: LoadId, limit: Duration) -> Result<usize> {
         self.refresh().await?;
+        let hot = self.hot_keys_of(|_| true).await?;
+        Ok(self.warm(hot, Some(load), limit).await)
+    }
+
+    /// The keys of some partitions that are asked for most, those first.
+    pub(crate) async fn hot_keys_of(
+        self: &Arc<Self>,
+        is_of: impl Fn(PartitionId) -> bool + Send + 'static,
+    ) -> Result<Vec<Key>> {
         let table = self.clone();
-        let of_table = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
-            let rows = HotRows::of(&table.shared);
-            table.hot_keys(&rows, |_| true).into_iter().map(|(_, key)| key).collect()
+        // A walk over every index in memory.
+        let walk = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
+            table.hot_keys(&HotRows::of(&table.shared), is_of).into_iter().map(|(_, key)| key).collect()
         });
-        Ok(self.warm(of_table.await?, Some(load), limit).await)
+        walk.await
     }
 
     /// Reads keys that this process answers for, so that the next read of them is warm; answers how many. What cannot be
@@ -144,31 +153,52 @@ impl Table {
         let mut keys: Vec<Key> = keys.into_iter().filter(is_here).collect();
         // Those of one block side by side: it is fetched once.
         keys.sort_unstable();
-        let calls = keys.chunks(KEYS_AT_ONCE).map(|keys| async move {
-            let left = until.saturating_sub(self.shared.ctx.clock.monotonic());
-            if left.is_zero() {
-                return 0;
-            }
-            let now = self.shared.ctx.clock.now_micros();
-            let options = ReadOptions { preview, deadline: left, ..ReadOptions::at(now) };
-            for _ in 0..TIMES {
+        let mut warmed = 0;
+        for _ in 0..TIMES {
+            let calls = keys.chunks(KEYS_AT_ONCE).map(|keys| async move {
+                let left = until.saturating_sub(self.shared.ctx.clock.monotonic());
+                if left.is_zero() {
+                    return 0;
+                }
+                let now = self.shared.ctx.clock.now_micros();
+                let options = ReadOptions { preview, deadline: left, ..ReadOptions::at(now) };
                 match tokio::time::timeout(left, self.batch_get(keys, &options)).await {
-                    Ok(Ok(_)) => {}
+                    Ok(Ok(_)) => keys.len(),
                     Ok(Err(error)) => {
                         tracing::debug!(table = %self.id(), %error, "some keys were not warmed");
-                        return 0;
+                        0
                     }
-                    Err(_) => return 0,
+                    Err(_) => 0,
                 }
-            }
-            keys.len()
-        });
-        // Collected first: a stream that maps lazily would not be Send across the wait.
-        let calls: Vec<_> = calls.collect();
-        let warmed: Vec<usize> = futures::stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).collect().await;
-        let warmed = warmed.iter().sum();
+            });
+            // Collected first: a stream that maps lazily would not be Send across the wait.
+            let calls: Vec<_> = calls.collect();
+            let read: Vec<usize> =
+                futures::stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).collect().await;
+            warmed = read.iter().sum::<usize>().max(warmed);
+        }
         self.shared.metrics.keys_warmed.inc_by(warmed as u64);
         warmed
+    }
+
+    /// Warms, once more, what is hot in what is shown now. While the rows of the edition before were still asked for, those
+    /// of a load had to be held beside them: what there was no room for comes now, when nobody asks for the old ones.
+    pub(crate) fn warm_what_is_shown(self: &Arc<Self>) {
+        let limit = self.shared.config.warm_limit;
+        let is_read_here = |partition| self.shared.tails.check(partition).is_ok();
+        if limit.is_zero()
+            || !self.partitions().into_iter().any(is_read_here)
+            || self.is_warming.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let table = self.clone();
+        self.shared.ctx.tasks.spawn("warm-shown", async move {
+            if let Ok(hot) = table.hot_keys_of(|_| true).await {
+                table.warm(hot, None, limit).await;
+            }
+            table.is_warming.store(false, Ordering::Release);
+        });
     }
 
     /// Warms a load that is about to be shown, wherever it will be read.

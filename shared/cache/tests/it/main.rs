@@ -96,7 +96,7 @@ async fn blocks_and_indexes_survive_a_restart_on_the_disk() {
 
 /// A cache without blocks worth the name, so that what is held are rows.
 async fn of_rows(row_bytes: usize) -> BlockCache {
-    let config = CacheConfig { memory_bytes: 0, row_bytes, index_bytes: 1 << 20, disk: None };
+    let config = CacheConfig { memory_bytes: 0, row_bytes, index_bytes: 0, disk: None };
     BlockCache::open(config, &Context::for_tests(1)).await.unwrap()
 }
 
@@ -125,7 +125,7 @@ async fn what_was_asked_for_is_held_without_its_block() {
 
 #[tokio::test]
 async fn rows_that_are_asked_for_again_outlive_those_that_are_not() {
-    let cache = of_rows(64 << 10).await;
+    let cache = of_rows(32 << 10).await;
     let (id, (file, index)) = (SegmentId(7), segment());
     let blocks: Vec<Block> = (0..index.block_count()).map(|number| decode(&file, &index, number)).collect();
     let keys: Vec<(u32, bytes::Bytes)> = (0..)
@@ -162,4 +162,19 @@ async fn without_memory_for_rows_none_are_held() {
     cache.keep_rows(SegmentId(1), 0, &block, &key, key_hash(&key));
     assert!(cache.rows_cached(SegmentId(1), 0, &key, key_hash(&key)).is_none());
     assert_eq!(cache.keys_of_rows(10).count(), 0);
+}
+
+#[tokio::test]
+async fn rows_have_what_indexes_do_not_take() {
+    let config = CacheConfig { memory_bytes: 0, row_bytes: 64 << 10, index_bytes: 1 << 20, disk: None };
+    let cache = BlockCache::open(config, &Context::for_tests(1)).await.unwrap();
+    let most = cache.stats().rows.memory_capacity;
+    assert_eq!(most, (64 << 10) + (1 << 20));
+    for number in 0..200 {
+        cache.insert_index(SegmentId(number), segment().1);
+    }
+    let stats = cache.stats();
+    let left = stats.indexes.memory_capacity - stats.indexes.memory_bytes;
+    let lent = stats.rows.memory_capacity - (64 << 10);
+    assert!(stats.rows.memory_capacity < most && lent.abs_diff(left) < most / 32, "{stats:?}");
 }

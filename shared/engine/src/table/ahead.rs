@@ -21,7 +21,6 @@ use super::Table;
 use super::commit::fold;
 use super::read::Fetcher;
 use crate::Receipt;
-use crate::warm::HotRows;
 
 /// No edit is taken over later than this for its segments' sake.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -68,7 +67,7 @@ impl Table {
     }
 
     /// The next edits, if there is something to read before they are taken over; else it has taken them over.
-    async fn look_ahead(&self) -> Result<Option<Ahead>> {
+    async fn look_ahead(self: &Arc<Self>) -> Result<Option<Ahead>> {
         let mut cursor = self.cursor.lock().await;
         let manifest = self.manifest();
         let edits = self.shared.catalog.read(self.id, manifest.seq(), EDITS).await?;
@@ -103,22 +102,13 @@ impl Table {
 
     async fn warm_segments(self: &Arc<Self>, ahead: &Ahead) {
         let is_hot = ahead.segments.iter().any(|(_, wanted)| matches!(wanted, Wanted::Hot));
-        let hot = if is_hot { self.hot_keys_here().await } else { Vec::new() };
+        let shared = self.shared.clone();
+        let is_here = move |partition| shared.tails.check(partition).is_ok();
+        let hot = if is_hot { self.hot_keys_of(is_here).await.unwrap_or_default() } else { Vec::new() };
         let reads: Vec<_> =
             ahead.segments.iter().map(|(id, wanted)| self.warm_segment(ahead, *id, wanted, &hot)).collect();
         let read: Vec<u64> = futures::stream::iter(reads).buffer_unordered(SEGMENTS_AT_ONCE).collect().await;
         self.shared.metrics.blocks_warmed.inc_by(read.iter().sum());
-    }
-
-    /// The keys that are asked for most in the partitions that this process answers for.
-    async fn hot_keys_here(self: &Arc<Self>) -> Vec<Key> {
-        let table = self.clone();
-        let walk = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
-            let is_here = |partition| table.shared.tails.check(partition).is_ok();
-            let hot = table.hot_keys(&HotRows::of(&table.shared), is_here);
-            hot.into_iter().map(|(_, key)| key).collect()
-        });
-        walk.await.unwrap_or_default()
     }
 
     /// Reads one segment as far as it is wanted; answers how many blocks.

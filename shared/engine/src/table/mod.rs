@@ -45,6 +45,8 @@ pub struct Table {
     heard: AtomicU64,
     /// A task reads the table log on that account.
     follows: AtomicBool,
+    /// What is shown is being warmed.
+    pub(crate) is_warming: AtomicBool,
     /// Since when this process knows settings whose lateness does not hold from known offsets yet.
     lateness_seen: Mutex<Option<lateness::Seen>>,
     pub(crate) garbage: tokio::sync::Mutex<Collector>,
@@ -73,6 +75,7 @@ impl Table {
             fresh_at: AtomicU64::new(began.as_micros() as u64),
             heard: AtomicU64::new(0),
             follows: AtomicBool::new(false),
+            is_warming: AtomicBool::new(false),
             lateness_seen: Mutex::default(),
             garbage: tokio::sync::Mutex::default(),
         })))
@@ -208,11 +211,16 @@ impl Table {
     }
 
     /// Makes a newer manifest the one that is read, and lets go of the memtables that it covers. Never goes back.
-    pub(crate) fn publish_manifest(&self, manifest: Arc<Manifest>) {
+    pub(crate) fn publish_manifest(self: &Arc<Self>, manifest: Arc<Manifest>) {
         let mut live = self.live.lock();
         if manifest.seq() > live.manifest.seq() {
+            let is_edition = manifest.edition() > live.manifest.edition();
             live.set_manifest(manifest);
             self.view.store(Arc::new(live.view()));
+            drop(live);
+            if is_edition {
+                self.warm_what_is_shown();
+            }
         }
     }
 
