@@ -188,7 +188,7 @@ async fn big_objects_go_up_in_parts_and_are_copied_by_the_store() {
         let after = store.request_counts().unwrap();
         assert_eq!(after.get.bytes, before.get.bytes, "no bytes pass through this process");
         assert_eq!(after.copy.requests - before.copy.requests, 3, "one part: begin, copy, end");
-        let options = GetOptions { range: Some(20_000_000..20_000_100), if_tag: Some(copied) };
+        let options = GetOptions { if_tag: Some(copied), ..GetOptions::range(20_000_000..20_000_100) };
         let part = store.get(&path("big/b"), options).await.unwrap();
         assert_eq!(part.bytes, body.slice(20_000_000..20_000_100));
         assert_eq!(
