@@ -12,7 +12,7 @@ use http::header::{
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use nacre_access::{Denied, Grant};
+use nacre_access::{Denied, Grant, Outside};
 use nacre_api::{KeyEncoding, Query, ValueEncoding, headers};
 use nacre_engine::{Absence, ReadOptions, Receipt, SessionToken, Table, WriteOptions};
 use nacre_types::{Consistency, Error, ErrorKind, KeySchema, NamespaceName, Result, TableName, WriteId};
@@ -133,6 +133,12 @@ impl<'a> Call<'a> {
         }
         self.caller.unlooked = false;
         Ok(())
+    }
+
+    /// Holds what rows are to be taken from against the caller's token.
+    pub(crate) fn check_outside(&self, from: Outside<'_>) -> Result<()> {
+        let Some(token) = &self.caller.token else { return Ok(()) };
+        token.grant.outside(from).map_err(|denied| denied.error())
     }
 
     /// Whether the caller may know of a table, or with an empty name of a namespace.

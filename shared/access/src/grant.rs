@@ -165,6 +165,15 @@ pub struct Request<'a> {
     pub on: On<'a>,
 }
 
+/// Something that lies outside of all tables, and that rows are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside<'a> {
+    /// A file or folder of the store, by its URL (`store:orders/day=1`).
+    Place(&'a str),
+    /// A topic, whatever brokers it is on.
+    Topic(&'a str),
+}
+
 /// Why something is not allowed: what is lacking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
@@ -184,6 +193,8 @@ pub enum Denied {
     Key,
     /// A range of keys that reaches beyond the token's prefix.
     Range,
+    /// A place or a topic that does not bear the name of the token's namespace.
+    Outside(NamespaceName),
     /// A token that may do more than the one that makes it.
     Escalation,
 }
@@ -216,6 +227,13 @@ impl Denied {
                 "the token is narrowed to keys that begin with its prefix, and the scan reaches beyond them; say prefix=, or \
                  start= and end= within it"
                     .to_owned(),
+            ),
+            Self::Outside(ns) => (
+                "forbidden-source",
+                format!(
+                    "a token of namespace {ns} takes rows from folders of the store below \"store:{ns}/\" and from topics that \
+                     begin with \"{ns}.\"; an operator's token is needed for others"
+                ),
             ),
             Self::Escalation => (
                 "forbidden-escalation",
@@ -284,6 +302,23 @@ impl Grant {
             Some(prefix) if !key.starts_with(prefix) => Err(Denied::Key),
             _ => Ok(()),
         }
+    }
+
+    /// Whether rows may be taken from outside of all tables. What lies there has no owner but its name: a namespace's begins
+    /// with the namespace's, and whoever may ask for the whole store may name anything.
+    ///
+    /// # Errors
+    /// [`Denied::Outside`].
+    pub fn outside(&self, from: Outside<'_>) -> Result<(), Denied> {
+        let Some(ns) = self.home.namespace() else { return Ok(()) };
+        let is_own = match from {
+            // Slashes around a path say nothing, and dots within it are refused where it is opened.
+            Outside::Place(url) => url
+                .strip_prefix("store:")
+                .is_some_and(|path| path.trim_matches('/').split('/').next() == Some(ns.as_str())),
+            Outside::Topic(name) => name.strip_prefix(ns.as_str()).is_some_and(|rest| rest.starts_with('.')),
+        };
+        if is_own { Ok(()) } else { Err(Denied::Outside(ns.clone())) }
     }
 
     /// Whether it reaches every key of a range. One that holds no key is within.

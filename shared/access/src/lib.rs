@@ -18,7 +18,7 @@ mod secret;
 mod tokens;
 mod verifier;
 
-pub use grant::{Denied, Grant, Home, Keys, On, Request, Verb, Verbs, allows};
+pub use grant::{Denied, Grant, Home, Keys, On, Outside, Request, Verb, Verbs, allows};
 pub use record::Token;
 pub use secret::{Secret, TokenId};
 pub use tokens::{Change, MOST_TABLES, MOST_TOKENS, NAME_BYTES, NewToken, Tokens};

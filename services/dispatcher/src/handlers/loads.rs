@@ -2,8 +2,10 @@
 
 use http::StatusCode;
 use http::header::LOCATION;
+use nacre_access::Outside;
 use nacre_api::{
-    BeginLoadBody, CommitLoadBody, LoadBody, LoadFileBody, LoadsBody, Problem, from_json, load_id,
+    BeginLoadBody, CommitLoadBody, LoadBody, LoadFileBody, LoadSourceBody, LoadsBody, Problem, from_json,
+    load_id,
 };
 use nacre_engine::{Created, LoadInfo, LoadState, finish_load_file};
 use nacre_types::{Error, Result};
@@ -21,6 +23,13 @@ pub(crate) async fn begin(call: &mut Call<'_>, ns: &str, table: &str) -> Result<
     let handle = call.table_now(ns, table).await?;
     let key = call.idempotency_key()?;
     let body: BeginLoadBody = from_json(&call.json_body().await?)?;
+    match &body.source {
+        None => {}
+        Some(LoadSourceBody::Prefix(url)) => call.check_outside(Outside::Place(url))?,
+        Some(LoadSourceBody::Files(urls)) => {
+            urls.iter().try_for_each(|url| call.check_outside(Outside::Place(url)))?;
+        }
+    }
     let (request, canonical) = convert::begin_load(body)?;
     let created = handle.begin_load(&request, canonical, key).await?;
     let status = if matches!(created, Created::New(_)) { StatusCode::CREATED } else { StatusCode::OK };

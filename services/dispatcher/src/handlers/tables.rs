@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use nacre_access::Outside;
 use nacre_api::{CreateTableBody, Problem, SourcePatch, TableDescription, TableSettingsPatch, TablesBody};
 use nacre_engine::{Created, Table};
 use nacre_types::{NamespaceName, Result, TableName, TableSettings};
+use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -41,6 +43,16 @@ async fn described(call: &Call<'_>, ns: &str, name: &str, table: &Arc<Table>) ->
     Ok(TableDescription { source, ..convert::table(ns, name, table.info(), call.now_micros) })
 }
 
+/// Whether the caller may name the topic of a source. One that stands there already is not named anew.
+fn check_topic(call: &Call<'_>, declared: &Value, held: &Value) -> Result<()> {
+    let (wanted, held) = (declared.get("kafka"), held.get("kafka"));
+    match wanted.and_then(|kafka| kafka.get("topic")).and_then(Value::as_str) {
+        Some(topic) if wanted != held => call.check_outside(Outside::Topic(topic)),
+        // Without a topic it is no declaration, which is said where it is read.
+        _ => Ok(()),
+    }
+}
+
 /// Creates a table.
 #[utoipa::path(put, path = "/v1/namespaces/{ns}/tables/{table}", operation_id = "create_table", tag = "Tables", params(("ns" = String, Path), ("table" = String, Path)), request_body = CreateTableBody,
     responses((status = 201, body = TableDescription, description = "Made."), (status = 200, body = TableDescription, description = "There already, and equal."), (status = 409, body = Problem, content_type = "application/problem+json", description = "There already, and different; or the name is not free yet (Retry-After).")))]
@@ -52,6 +64,7 @@ pub(crate) async fn create(call: &mut Call<'_>, ns: &str, table: &str) -> Result
     let split_at = convert::split_points(&body.split_at, &settings.key_schema())?;
     // Before there is a table: one without the source that was asked for is of no use.
     if let Some(source) = &body.source {
+        check_topic(call, source, &Value::Null)?;
         call.app.node.check_source(source, &settings).await?;
     }
     let created = call.app.node.create_table(&namespace, &name, settings, split_at).await?;
@@ -77,7 +90,9 @@ pub(crate) async fn update(call: &mut Call<'_>, ns: &str, table: &str) -> Result
             let found = call.app.node.table(&namespace, &name).await?;
             let held = call.app.node.source_info(&found).await?;
             let held = held.and_then(|held| serde_json::to_value(held.declaration).ok()).unwrap_or_default();
-            Some(nacre_api::merged(held, patch))
+            let declared = nacre_api::merged(held.clone(), patch);
+            check_topic(call, &declared, &held)?;
+            Some(declared)
         }
         SourcePatch::Untouched | SourcePatch::Removed => None,
     };

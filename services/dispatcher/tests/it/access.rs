@@ -306,6 +306,40 @@ async fn a_token_of_other_tables_gets_nothing_of_this_one_on_any_path() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_namespace_takes_rows_from_what_bears_its_name() {
+    let w = World::new().await;
+    let (own, operator) =
+        (w.token(grant(Some("default"), Verbs::ALL)).await, w.token(grant(None, Verbs::ALL)).await);
+    let load = |source: Value| json!({ "mode": "merge", "version": "now", "source": source }).to_string();
+    let table = |topic: &str| {
+        json!({ "source": {
+            "kafka": { "topic": topic },
+            "format": "json",
+            "mapping": { "key": ["id"], "value": { "field": "v" }, "version": { "field": "at", "unit": "micros" } },
+        }})
+        .to_string()
+    };
+    let loads = format!("{TABLE}/loads");
+    let other = "/v1/namespaces/default/tables/sourced";
+    let refused = [
+        ("POST", &*loads, load(json!({ "prefix": "store:exports" }))),
+        ("POST", &*loads, load(json!({ "files": ["store:default/a.parquet", "store:defaults/a.parquet"] }))),
+        ("PUT", other, table("shop.users")),
+        ("PATCH", TABLE, table("defaults.users")),
+    ];
+    for (method, path, body) in refused {
+        let told = code(method, w.ask_as(&own, method, path, &body).await).await;
+        assert_eq!(told, (403, "forbidden-source".to_owned()), "{method} {path} {body}");
+        let told = code(method, w.ask_as(&operator, method, path, &body).await).await;
+        assert_ne!(told.0, 403, "{method} {path} {body}: {}", told.1);
+    }
+    let begun = w.ask_as(&own, "POST", &loads, &load(json!({ "prefix": "store:default/day=1" }))).await;
+    assert_eq!(begun.status(), 201);
+    let declared = w.ask_as(&own, "PUT", other, &table("default.users")).await;
+    assert_ne!(declared.status(), 403);
+}
+
+#[tokio::test]
 async fn a_token_with_a_prefix_gets_no_other_key_on_any_path() {
     let w = World::new().await;
     let mut narrowed = grant(Some("default"), Verbs::ALL);

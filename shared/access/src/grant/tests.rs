@@ -52,6 +52,36 @@ fn a_token_of_one_namespace_gets_nothing_of_another_and_nothing_of_the_store() {
 }
 
 #[test]
+fn rows_are_taken_from_outside_where_a_namespaces_name_stands() {
+    let own = grant("n", &[Verb::Load], None, None);
+    for place in ["store:n", "store:n/a.parquet", "store:/n/day=1/"] {
+        assert_eq!(own.outside(Outside::Place(place)), Ok(()), "{place}");
+    }
+    for place in [
+        "store:m/a.parquet",
+        "store:n2/a",
+        "store:",
+        "store:a/n/b",
+        "n/a.parquet",
+        "s3://n/n",
+        "store:./n",
+        "store:N/a",
+    ] {
+        assert_eq!(
+            own.outside(Outside::Place(place)).unwrap_err().error().code(),
+            "forbidden-source",
+            "{place}"
+        );
+        assert_eq!(grant("", &[], None, None).outside(Outside::Place(place)), Ok(()));
+    }
+    assert_eq!(own.outside(Outside::Topic("n.users")), Ok(()));
+    for topic in ["m.users", "n", "n2.users", "users", "", ".n.users"] {
+        assert!(own.outside(Outside::Topic(topic)).is_err(), "{topic}");
+        assert_eq!(grant("", &[], None, None).outside(Outside::Topic(topic)), Ok(()));
+    }
+}
+
+#[test]
 fn an_operators_token_reaches_every_namespace_with_its_verbs() {
     let reader = grant("", &[Verb::Read], None, None);
     assert_eq!(allows(&reader, &ask(Verb::Read, key("k"))), Ok(()));
