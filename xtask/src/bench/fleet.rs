@@ -139,6 +139,33 @@ impl Drop for Stack {
     }
 }
 
+/// Processes that stand still for as long as this lives: those that read the log, since a bare producer has nobody read what
+/// it writes either.
+struct Stopped(Vec<String>);
+
+impl Stopped {
+    fn of(stack: &Stack, kinds: &[&str]) -> Outcome<Self> {
+        let is_wanted = |name: &str| kinds.iter().any(|kind| name.starts_with(kind));
+        let named = stack.processes.iter().filter(|(name, _)| is_wanted(name));
+        let stopped = Self(named.map(|(_, pid)| pid.to_string()).collect());
+        stopped.signal("-STOP")?;
+        Ok(stopped)
+    }
+
+    fn signal(&self, signal: &str) -> Outcome {
+        let done = Command::new("kill").arg(signal).args(&self.0).status();
+        done.is_ok_and(|status| status.success())
+            .then_some(())
+            .ok_or_else(|| format!("kill {signal}: {:?}", self.0))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.signal("-CONT");
+    }
+}
+
 fn cpu_of(pid: u32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields = stat.rsplit(") ").next()?.split(' ').skip(11).take(2);
@@ -207,15 +234,41 @@ impl Fleet {
         Ok(sample)
     }
 
+    /// Until what was written while nobody read is read: a strong read waits for it.
+    fn settle(&self) -> Outcome {
+        let mut connection = Connection::open(self.stack.api)?;
+        let began = Instant::now();
+        for shard in 0..SHARDS {
+            let path = format!("{TABLE}/rows/{}?consistency=strong", key_of(self.keys * shard / SHARDS));
+            while connection.call(&Request::get(&path))?.status >= 500 {
+                if began.elapsed() > Duration::from_secs(60) {
+                    return Err("what was stopped does not serve again within a minute".to_owned());
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(())
+    }
+
     fn write(&self, form: Form, rows: usize, clients: u64, every: Duration) -> Outcome<Sample> {
+        self.write_for(self.seconds, form, rows, clients, every)
+    }
+
+    fn write_for(
+        &self,
+        time: Duration,
+        form: Form,
+        rows: usize,
+        clients: u64,
+        every: Duration,
+    ) -> Outcome<Sample> {
         let value = batch::value(VALUE_BYTES);
         let digits = batch::write(form, rows, &value).split().1;
         let prepare = |_| batch::write(form, rows, &value).split().0;
         let change = |request: &mut Request, random: &mut Random| {
             batch::shuffle(request, &digits, random, self.keys);
         };
-        let paced =
-            clients::paced(self.stack.api, clients, self.seconds, rows as u64, every, prepare, change)?;
+        let paced = clients::paced(self.stack.api, clients, time, rows as u64, every, prepare, change)?;
         Ok(paced.sample)
     }
 
@@ -225,7 +278,8 @@ impl Fleet {
         let mut rounds = Rounds::default();
         for round in 1..=count {
             println!("round {round} of {count}");
-            for rows in [1, BATCH] {
+            // A batch of a hundred rows over 16 partitions is messages of six, one of a thousand is messages of 62.
+            for rows in [1, 6, 62, BATCH] {
                 let name = format!("a bare producer, {rows} rows a message");
                 let sample = || raw_rate(raw, &self.stack.kafka, &topic, self.seconds, rows);
                 self.costed(&name, &mut rounds, sample)?;
@@ -234,6 +288,27 @@ impl Fleet {
                 let name = format!("batchWrite {}, {rows} rows", form.name());
                 self.costed(&name, &mut rounds, || self.write(form, rows, self.connections, Duration::ZERO))?;
             }
+            // As much under way as a bare producer has, by its queue.
+            let many = self.connections * 4;
+            let name = format!("batchWrite binary, 1000 rows, {many} clients");
+            self.costed(&name, &mut rounds, || self.write(Form::Binary, 1_000, many, Duration::ZERO))?;
+            let stopped = Stopped::of(&self.stack, &["cache", "writer"])?;
+            for (rows, clients) in [(BATCH, self.connections), (1_000, self.connections), (1_000, many)] {
+                let name = format!("readers stopped: binary, {rows} rows, {clients} clients");
+                // All three together take less than a node may be silent.
+                let write = || {
+                    self.write_for(
+                        self.seconds.min(Duration::from_secs(2)),
+                        Form::Binary,
+                        rows,
+                        clients,
+                        Duration::ZERO,
+                    )
+                };
+                self.costed(&name, &mut rounds, write)?;
+            }
+            drop(stopped);
+            self.settle()?;
         }
         let peer = format!("a bare producer, {BATCH} rows a message");
         rounds.print("Writes through the load balancer", "rows", Some(&peer));
