@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
 use nacre_cache::HotBlock;
+use nacre_manifest::Manifest;
 use nacre_types::{Key, LoadId, PartitionId, Result, SegmentId, TableId};
 
 use crate::node::Node;
@@ -32,7 +33,7 @@ const CALLS_AT_ONCE: usize = 4;
 pub(crate) const HOT_KEYS_MOST: usize = 1 << 18;
 /// What a row that is held by itself counts: more than any block's last row, since it was asked for more than once.
 const COUNT_OF_A_ROW: u32 = u32::MAX;
-/// Once to fetch, and once more: S3-FIFO lets go of what was asked for once when its small queue has gone round.
+/// Once to fetch, and once more before others come: what was asked for once is the first to go, soon after.
 const TIMES: usize = 2;
 
 /// Warms a load of a table where its rows are read, within a time.
@@ -69,7 +70,8 @@ impl Node {
                 let (most, rows) = (node.shared.hot_keys_most(), HotRows::of(&node.shared));
                 let mut all = Vec::new();
                 for table in node.open_tables() {
-                    let hot = table.hot_keys(&rows, |partition| partitions.contains(&partition));
+                    let is_of = |partition| partitions.contains(&partition);
+                    let hot = table.hot_keys(&table.manifest(), &rows, is_of);
                     all.extend(hot.into_iter().map(|(count, key)| (count, table.id(), key)));
                 }
                 hottest(&mut all, most, |(count, ..)| *count);
@@ -133,10 +135,19 @@ impl Table {
         self: &Arc<Self>,
         is_of: impl Fn(PartitionId) -> bool + Send + 'static,
     ) -> Result<Vec<Key>> {
+        self.hot_keys_in(self.manifest(), is_of).await
+    }
+
+    async fn hot_keys_in(
+        self: &Arc<Self>,
+        manifest: Arc<Manifest>,
+        is_of: impl Fn(PartitionId) -> bool + Send + 'static,
+    ) -> Result<Vec<Key>> {
         let table = self.clone();
         // A walk over every index in memory.
         let walk = self.shared.ctx.tasks.spawn_blocking("hot-keys", move || {
-            table.hot_keys(&HotRows::of(&table.shared), is_of).into_iter().map(|(_, key)| key).collect()
+            let rows = HotRows::of(&table.shared);
+            table.hot_keys(&manifest, &rows, is_of).into_iter().map(|(_, key)| key).collect()
         });
         walk.await
     }
@@ -153,37 +164,37 @@ impl Table {
         let mut keys: Vec<Key> = keys.into_iter().filter(is_here).collect();
         // Those of one block side by side: it is fetched once.
         keys.sort_unstable();
-        let mut warmed = 0;
-        for _ in 0..TIMES {
-            let calls = keys.chunks(KEYS_AT_ONCE).map(|keys| async move {
-                let left = until.saturating_sub(self.shared.ctx.clock.monotonic());
-                if left.is_zero() {
-                    return 0;
-                }
-                let now = self.shared.ctx.clock.now_micros();
-                let options = ReadOptions { preview, deadline: left, ..ReadOptions::at(now) };
+        let calls = keys.chunks(KEYS_AT_ONCE).map(|keys| async move {
+            let left = until.saturating_sub(self.shared.ctx.clock.monotonic());
+            if left.is_zero() {
+                return 0;
+            }
+            let now = self.shared.ctx.clock.now_micros();
+            let options = ReadOptions { preview, deadline: left, ..ReadOptions::at(now) };
+            for _ in 0..TIMES {
                 match tokio::time::timeout(left, self.batch_get(keys, &options)).await {
-                    Ok(Ok(_)) => keys.len(),
+                    Ok(Ok(_)) => {}
                     Ok(Err(error)) => {
                         tracing::debug!(table = %self.id(), %error, "some keys were not warmed");
-                        0
+                        return 0;
                     }
-                    Err(_) => 0,
+                    Err(_) => return 0,
                 }
-            });
-            // Collected first: a stream that maps lazily would not be Send across the wait.
-            let calls: Vec<_> = calls.collect();
-            let read: Vec<usize> =
-                futures::stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).collect().await;
-            warmed = read.iter().sum::<usize>().max(warmed);
-        }
+            }
+            keys.len()
+        });
+        // Collected first: a stream that maps lazily would not be Send across the wait.
+        let calls: Vec<_> = calls.collect();
+        let warmed: Vec<usize> = futures::stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).collect().await;
+        let warmed = warmed.iter().sum();
         self.shared.metrics.keys_warmed.inc_by(warmed as u64);
         warmed
     }
 
     /// Warms, once more, what is hot in what is shown now. While the rows of the edition before were still asked for, those
     /// of a load had to be held beside them: what there was no room for comes now, when nobody asks for the old ones.
-    pub(crate) fn warm_what_is_shown(self: &Arc<Self>) {
+    /// `earlier` is what was shown before: what memory holds of that says what is asked for.
+    pub(crate) fn warm_what_is_shown(self: &Arc<Self>, earlier: Arc<Manifest>) {
         let limit = self.shared.config.warm_limit;
         let is_read_here = |partition| self.shared.tails.check(partition).is_ok();
         if limit.is_zero()
@@ -194,7 +205,7 @@ impl Table {
         }
         let table = self.clone();
         self.shared.ctx.tasks.spawn("warm-shown", async move {
-            if let Ok(hot) = table.hot_keys_of(|_| true).await {
+            if let Ok(hot) = table.hot_keys_in(earlier, |_| true).await {
                 table.warm(hot, None, limit).await;
             }
             table.is_warming.store(false, Ordering::Release);
@@ -220,10 +231,15 @@ impl Table {
         tracing::debug!(%load, milliseconds = took.as_millis() as u64, "the load is warm");
     }
 
-    /// The keys that are asked for most, with how often, those first: of rows that are held by themselves, and of each block
+    /// The keys that are asked for most in the segments of `manifest`, with how often, those first: of rows that are held by themselves, and of each block
     /// the one that was last asked for in it.
-    pub(crate) fn hot_keys(&self, rows: &HotRows, is_of: impl Fn(PartitionId) -> bool) -> Vec<(u32, Key)> {
-        let (manifest, most) = (self.manifest(), self.shared.hot_keys_most());
+    pub(crate) fn hot_keys(
+        &self,
+        manifest: &Manifest,
+        rows: &HotRows,
+        is_of: impl Fn(PartitionId) -> bool,
+    ) -> Vec<(u32, Key)> {
+        let most = self.shared.hot_keys_most();
         let mut keys: Vec<(u32, Key)> = Vec::new();
         let mut push = |count, key: Bytes| {
             let Ok(key) = Key::new(key) else { return };

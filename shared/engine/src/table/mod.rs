@@ -214,12 +214,12 @@ impl Table {
     pub(crate) fn publish_manifest(self: &Arc<Self>, manifest: Arc<Manifest>) {
         let mut live = self.live.lock();
         if manifest.seq() > live.manifest.seq() {
-            let is_edition = manifest.edition() > live.manifest.edition();
+            let earlier = (manifest.edition() > live.manifest.edition()).then(|| live.manifest.clone());
             live.set_manifest(manifest);
             self.view.store(Arc::new(live.view()));
             drop(live);
-            if is_edition {
-                self.warm_what_is_shown();
+            if let Some(earlier) = earlier {
+                self.warm_what_is_shown(earlier);
             }
         }
     }
