@@ -152,6 +152,11 @@ impl BlockCache {
         self.rows.insert(BlockKey { segment, block: number }, hash, block, block.find(key));
     }
 
+    /// Lets go of the rows of segments that nobody will ask again: others need not wait for their turn to go.
+    pub fn forget_rows(&self, is_gone: impl Fn(SegmentId) -> bool) {
+        self.rows.forget(is_gone);
+    }
+
     /// Keys whose rows are held by themselves, and the segment of each; where there are more than `most`, some of them.
     pub fn keys_of_rows(&self, most: usize) -> impl Iterator<Item = (SegmentId, Bytes)> {
         self.rows.keys(most)

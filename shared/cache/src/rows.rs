@@ -122,6 +122,13 @@ impl Rows {
             .filter_map(|(at, bytes)| Some((at.block.segment, Block::from_bytes(bytes).ok()?.key_bytes(0))))
     }
 
+    /// Lets go of the rows of some segments.
+    pub(crate) fn forget(&self, is_gone: impl Fn(SegmentId) -> bool) {
+        if let Some(held) = &self.held {
+            held.retain(|at, _| !is_gone(at.block.segment));
+        }
+    }
+
     pub(crate) fn stats(&self) -> TierStats {
         let of =
             |count: fn(&Cache<RowsKey, Bytes, Weigh, KeyHasher>) -> u64| self.held.as_ref().map_or(0, count);

@@ -10,7 +10,7 @@
 //! for a while, one that waits for ever is late.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -193,7 +193,8 @@ impl Table {
 
     /// Warms, once more, what is hot in what is shown now. While the rows of the edition before were still asked for, those
     /// of a load had to be held beside them: what there was no room for comes now, when nobody asks for the old ones.
-    /// `earlier` is what was shown before: what memory holds of that says what is asked for.
+    /// `earlier` is what was shown before: what memory holds of that says what is asked for, and then goes. Who still reads
+    /// an earlier edition fetches again.
     pub(crate) fn warm_what_is_shown(self: &Arc<Self>, earlier: Arc<Manifest>) {
         let limit = self.shared.config.warm_limit;
         let is_read_here = |partition| self.shared.tails.check(partition).is_ok();
@@ -205,7 +206,12 @@ impl Table {
         }
         let table = self.clone();
         self.shared.ctx.tasks.spawn("warm-shown", async move {
-            if let Ok(hot) = table.hot_keys_in(earlier, |_| true).await {
+            if let Ok(hot) = table.hot_keys_in(earlier.clone(), |_| true).await {
+                let shown: HashSet<SegmentId> = table.manifest().segments().map(|one| one.id()).collect();
+                let gone: HashSet<SegmentId> =
+                    earlier.segments().map(|one| one.id()).filter(|id| !shown.contains(id)).collect();
+                drop(earlier);
+                table.shared.cache.forget_rows(|segment| gone.contains(&segment));
                 table.warm(hot, None, limit).await;
             }
             table.is_warming.store(false, Ordering::Release);

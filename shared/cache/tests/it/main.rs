@@ -165,6 +165,20 @@ async fn without_memory_for_rows_none_are_held() {
 }
 
 #[tokio::test]
+async fn rows_of_segments_that_are_gone_go_at_once() {
+    let cache = of_rows(1 << 20).await;
+    let (file, index) = segment();
+    let block = decode(&file, &index, 0);
+    let key = block.key_bytes(0);
+    for number in 1..=3 {
+        cache.keep_rows(SegmentId(number), 0, &block, &key, key_hash(&key));
+    }
+    cache.forget_rows(|segment| segment == SegmentId(2));
+    let held = [1, 2, 3].map(|n| cache.rows_cached(SegmentId(n), 0, &key, key_hash(&key)).is_some());
+    assert_eq!(held, [true, false, true]);
+}
+
+#[tokio::test]
 async fn rows_have_what_indexes_do_not_take() {
     let config = CacheConfig { memory_bytes: 0, row_bytes: 64 << 10, index_bytes: 1 << 20, disk: None };
     let cache = BlockCache::open(config, &Context::for_tests(1)).await.unwrap();
