@@ -295,7 +295,16 @@ fn serve(stack: &Stack, words: &[&str]) -> Outcome<ExitCode> {
     wait_until_ready(balancer.plain, &stop)?;
     // Not one node that answers for all: each has its part.
     for node in nodes.iter().filter(|node| node.name.starts_with("cache")) {
-        wait_until_ready(node.port, &stop)?;
+        if tls.is_none() {
+            wait_until_ready(node.port, &stop)?;
+            continue;
+        }
+        // By https it is asked through a balancer of its own, which knows whom to trust.
+        let folder = logs.join(&node.name);
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let front = Front { tls: tls.as_ref(), receipts: None, dies_with_us: true };
+        let asked = haproxy::start_as(&folder, &[(node.name.clone(), node.port)], &front)?;
+        wait_until_ready(asked.plain, &stop)?;
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("{}", json!({ "api": format!("{scheme}://127.0.0.1:{}", balancer.port) }));
