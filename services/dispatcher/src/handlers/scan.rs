@@ -44,17 +44,15 @@ pub(crate) async fn scan(call: &mut Call<'_>, ns: &str, table: &str) -> Result<A
         keys_only: place.keys_only,
         ..ValueShape::new(encoding, place.fields.as_deref(), false)?
     };
-    answer(call, &table, schema, place, page_size, &shape, &options).await
+    answer(call, &table, place, page_size, &shape, &options).await
 }
 
 /// Marks a place that no page has been answered from.
 pub(crate) const FIRST: i64 = i64::MIN;
 
-#[allow(clippy::too_many_arguments, reason = "the second half of one function that would not fit a screen")]
 async fn answer(
     call: &Call<'_>,
     table: &Arc<Table>,
-    schema: &KeySchema,
     place: PageToken,
     page_size: usize,
     shape: &ValueShape,
@@ -80,7 +78,10 @@ async fn answer(
         PageToken { edition: receipt.edition, began_at_micros, rest, ..place.clone() }.to_text()
     });
     let rows = page.rows.iter().map(|(key, found)| (&key[..], found));
-    let body = convert::rows_page(rows, schema, shape, next.as_deref(), receipt.edition)?;
+    // A node may have answered from an edition that is not known here yet: a load may have said in it what keys are made of.
+    table.reach_edition(receipt.edition).await?;
+    let settings = table.settings();
+    let body = convert::rows_page(rows, schema(&settings), shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(JSON, body);
     answer.seen(&by, table, options.session.as_ref())?;
     call.receipt(&mut answer, &receipt, page.rows.len());
