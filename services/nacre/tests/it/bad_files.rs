@@ -42,9 +42,13 @@ pub(crate) fn said_to_be_sorted(rows: &[(String, String)]) -> Vec<u8> {
 
 /// Puts `files` into a load as `request` wants it, commits, and waits for its end.
 pub(crate) fn load(http: &Http, request: Value, files: &[(&str, &[u8])]) -> Value {
-    let (status, begun) = http.ask("POST", &format!("{TABLE}/loads"), request.to_string());
+    load_into(http, TABLE, request, files)
+}
+
+pub(crate) fn load_into(http: &Http, table: &str, request: Value, files: &[(&str, &[u8])]) -> Value {
+    let (status, begun) = http.ask("POST", &format!("{table}/loads"), request.to_string());
     assert_eq!(status, 201, "{begun}");
-    let load = format!("{TABLE}/loads/{}", begun["load_id"].as_str().unwrap());
+    let load = format!("{table}/loads/{}", begun["load_id"].as_str().unwrap());
     for (name, bytes) in files {
         let (status, told) = http.ask("PUT", &format!("{load}/files/{name}"), *bytes);
         assert_eq!(status, 204, "{name}: {told}");

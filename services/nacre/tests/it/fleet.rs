@@ -1,7 +1,7 @@
 //! A fleet of processes over real services: Kafka, a server of DynamoDB's protocol and one of S3's. What one process
 //! promises, many promise; each check that is about several nodes sees that several answered.
 
-use crate::bad_files::{load, said_to_be_sorted};
+use crate::bad_files::{load, load_into, said_to_be_sorted};
 use crate::harness::{Http, Server, done, nacre};
 use crate::{dynamodb, kafka, s3};
 use serde_json::{Value, json};
@@ -238,6 +238,39 @@ fn a_load_is_seen_at_once_on_all_nodes() {
             assert!(generations >= 3 && nodes >= 2, "{generations} generations on {nodes} nodes were seen");
         }
     });
+}
+
+/// A load into a table whose keys nobody has named says what they are made of; rows may be answered by a node that knows
+/// before the dispatcher does.
+#[test]
+fn what_a_load_says_of_keys_is_said_by_all() {
+    let Some(fleet) = Fleet::of_all_roles() else { return };
+    let (one, other) = (fleet.http("dispatcher-1"), fleet.http("dispatcher-2"));
+    let rows: Vec<(String, String)> = (0..200).map(|n| (key(n), format!("v{n}"))).collect();
+    let file = said_to_be_sorted(&rows);
+    let request =
+        json!({ "mode": "merge", "version": 1, "columns": { "key": ["key", "value"], "pack": ["value"] } });
+    for table in (0..6).map(|n| format!("/v1/namespaces/default/tables/typed-{n}")) {
+        assert_eq!(one.ask("PUT", &table, "{}").0, 201);
+        let scan = || {
+            let (status, page) = other.ask("GET", &format!("{table}/rows?fields=key&page_size=1000"), "");
+            assert_eq!(status, 200, "{page}");
+            let keys: Vec<Value> =
+                page["rows"].as_array().unwrap().iter().map(|row| row["key"].clone()).collect();
+            assert!(keys.iter().all(Value::is_array), "not the parts of a key: {}", keys[0]);
+            keys.len()
+        };
+        std::thread::scope(|scope| {
+            let loading = scope.spawn(|| load_into(&one, &table, request.clone(), &[("a.parquet", &file)]));
+            let begun = Instant::now();
+            while scan() == 0 {
+                assert!(begun.elapsed() < Duration::from_secs(60), "the load is not shown");
+            }
+            let told = loading.join().unwrap();
+            assert_eq!(told["state"], "committed", "{told}");
+        });
+        assert_eq!(scan(), rows.len());
+    }
 }
 
 #[test]
