@@ -4,7 +4,7 @@ use nacre_api::{
     JSON, KeyEncoding, PageToken, Problem, RowsPage, ValueShape, bound_from_text, prefix_from_text,
 };
 use nacre_engine::{ReadOptions, ScanRequest, Table};
-use nacre_types::{Error, KeyRange, KeySchema, Result, Seq, limits};
+use nacre_types::{Error, KeyRange, KeySchema, Result, Seq, TableSettings, limits};
 
 use std::sync::Arc;
 
@@ -78,14 +78,27 @@ async fn answer(
         PageToken { edition: receipt.edition, began_at_micros, rest, ..place.clone() }.to_text()
     });
     let rows = page.rows.iter().map(|(key, found)| (&key[..], found));
-    // A node may have answered from an edition that is not known here yet: a load may have said in it what keys are made of.
-    table.reach_edition(receipt.edition).await?;
-    let settings = table.settings();
+    let settings = match page.rows.is_empty() {
+        true => table.settings(),
+        false => settings_of(table, receipt.edition).await?,
+    };
     let body = convert::rows_page(rows, schema(&settings), shape, next.as_deref(), receipt.edition)?;
     let mut answer = Answer::bytes(JSON, body);
     answer.seen(&by, table, options.session.as_ref())?;
     call.receipt(&mut answer, &receipt, page.rows.len());
     Ok(answer)
+}
+
+/// The settings as of an edition that a node answered from, which may not be known here yet: a load may have said in it what
+/// keys are made of. That is said once, while a table is empty, so that rows are not refused for it where the catalog is away.
+async fn settings_of(table: &Arc<Table>, edition: Seq) -> Result<Arc<TableSettings>> {
+    if table.settings().key.is_none()
+        && let Err(error) = table.reach_edition(edition).await
+        && table.manifest().segment_count() == 0
+    {
+        return Err(error);
+    }
+    Ok(table.settings())
 }
 
 /// The scan that the filters of the request ask for.
