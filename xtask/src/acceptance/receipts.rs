@@ -6,7 +6,7 @@ use crate::report::Counts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// A fleet that was asked for rows fewer times may have had one row alone.
+/// A fleet that was asked for fewer rows may have had them in one shard. Who asks for one row again and again asks once.
 const ENOUGH: usize = 40;
 
 /// What a fleet was asked for rows, and who answered.
@@ -15,6 +15,10 @@ struct Told {
     /// By kind of request: how many were answered by so many nodes.
     kinds: BTreeMap<String, BTreeMap<usize, usize>>,
     nodes: BTreeSet<String>,
+    /// Single rows that were asked for, by their paths.
+    rows: BTreeSet<String>,
+    /// Requests for several rows.
+    of_several: usize,
 }
 
 /// `rows:batchGet` of `/v1/namespaces/n/tables/t/rows:batchGet`, `rows/` of one row.
@@ -32,6 +36,11 @@ fn told(text: &str) -> Told {
         let [method, path, _, nodes] = words[..] else { continue };
         let Some(kind) = kind(method, path).filter(|_| nodes != "-") else { continue };
         let nodes: BTreeSet<String> = nodes.split(',').map(str::to_owned).collect();
+        if kind.ends_with("/{key}") {
+            told.rows.insert((*path).to_owned());
+        } else {
+            told.of_several += 1;
+        }
         *told.kinds.entry(kind).or_default().entry(nodes.len()).or_default() += 1;
         told.nodes.extend(nodes);
     }
@@ -46,7 +55,7 @@ pub(crate) fn judge(folder: &Path, counts: &mut Counts) -> Outcome {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let told = told(&std::fs::read_to_string(&path).map_err(failed)?);
-        let requests: usize = told.kinds.values().flat_map(BTreeMap::values).sum();
+        let requests = told.rows.len() + told.of_several;
         if requests >= ENOUGH {
             match told.nodes.len() {
                 0 | 1 => lonely.push(format!("{}: {requests} requests", path.display())),
@@ -95,5 +104,6 @@ mod tests {
         assert_eq!(counted("GET rows/{key}"), BTreeMap::from([(1, 1)]));
         assert_eq!(told.kinds.len(), 3);
         assert_eq!(told.nodes, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!((told.rows.len(), told.of_several), (2, 2));
     }
 }
