@@ -7,6 +7,7 @@ use crate::{Outcome, cache};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -253,12 +254,23 @@ ssl.truststore.location={}
     )
 }
 
-/// A port that nobody listens at now.
+/// A port that nobody listens at now. It lies below those that the system gives to outgoing connections: one of them could
+/// take it before the server does whom it is meant for, or while that is started again.
 pub(crate) fn free_port() -> Outcome<u16> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("no free port: {error}"))
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    // Processes that ask at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let port = FIRST + begin.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        if let Ok(port) = u16::try_from(port)
+            && TcpListener::bind(("127.0.0.1", port)).is_ok()
+        {
+            return Ok(port);
+        }
+    }
+    Err(format!("no port from {FIRST} to {} is free", FIRST + COUNT))
 }
 
 /// The servers that run; stopped when dropped.
