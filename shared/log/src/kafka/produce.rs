@@ -428,6 +428,7 @@ fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result
         topic: config.topic.clone(),
     });
     let (held, clock, limit) = (Arc::downgrade(&made), ctx.clock.clone(), config.delivery_timeout);
+    let stop = ctx.tasks.shutdown_token();
     ctx.tasks.spawn("log deliveries", async move {
         loop {
             let freed = tokio::time::timeout(LOOK_EVERY, gates.freed.notified()).await;
@@ -436,6 +437,10 @@ fn generation(config: &KafkaConfig, reach: &Arc<Reach>, ctx: &Context) -> Result
                 generation.release();
             }
             generation.look(clock.monotonic(), limit);
+            // A log that closes takes nothing more, and whoever holds it may outlive the program's tasks.
+            if stop.is_requested() && generation.under_way.oldest().is_none() {
+                return;
+            }
         }
     });
     Ok(made)

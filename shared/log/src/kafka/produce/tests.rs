@@ -64,6 +64,23 @@ async fn a_record_that_is_late_ends_its_producer_with_all_that_it_has() {
     assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_is_still_held_lets_the_program_end_when_its_last_report_has_come() {
+    let ctx = Context::for_tests(1);
+    let config = KafkaConfig {
+        delivery_timeout: Duration::from_millis(500),
+        ..KafkaConfig::new(&KafkaUrl::parse("kafka://127.0.0.1:9/t").unwrap())
+    };
+    let (reach, queued) = (Arc::default(), Arc::default());
+    let producers = Producers::new(&config, &reach, &ctx).unwrap();
+    let (first, waits) = (send(&producers, &queued), send(&producers, &queued));
+    ctx.tasks.shutdown();
+    assert_eq!(first.await.unwrap(), Report::Failed(RDKafkaErrorCode::PurgeQueue));
+    assert_eq!(waits.await.unwrap(), Report::NotTaken(None), "its turn would come while the program ends");
+    assert_eq!(ctx.tasks.join_all(Duration::from_secs(10)).await, Vec::<&str>::new());
+    drop(producers);
+}
+
 #[test]
 fn a_queue_has_a_bound_and_takes_one_record_of_any_size() {
     let queued = Arc::default();
