@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Files of each kind; a load takes the next one, so that those that follow each other differ.
 const FILES: u64 = 40;
+/// So many whole reads in a row mean that all nodes show the first load.
+const SHOWN: u32 = 30;
 /// How long one step of a load may take: longer than the longest outage, after which it must be known what became of it.
 const STUCK: Duration = Duration::from_secs(400);
 
@@ -61,11 +63,24 @@ impl Loads {
         Self { folder, number: 0, state: State::default(), last: None }
     }
 
-    /// Commits the first load, that all keys are there.
+    /// Commits the first load, that all keys are there, and waits until every node shows it: there is no edition before it
+    /// that a read which is not strong could see.
     pub(super) fn first(&mut self, shared: &Shared<'_>) -> Outcome {
         let mut http = Http::new(shared.api, Duration::from_secs(20));
         self.commit(shared, &mut http, false)?;
         self.last = None;
+        let keys: Vec<String> = (0..LOADED_KEYS).map(loaded_key).collect();
+        let (begun, mut whole) = (Instant::now(), 0);
+        // Each goes to some dispatcher, and from there to some replica.
+        while whole < SHOWN {
+            let found = batch_get(&mut http, "loaded", "eventual", &keys, &[]);
+            let is_whole = found.as_ref().is_ok_and(|found| found.iter().all(Option::is_some));
+            whole = if is_whole { whole + 1 } else { 0 };
+            if begun.elapsed() > STUCK {
+                return Err(format!("the first load is not shown everywhere: {:?}", found.err()));
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
         let mut records = shared.recorder.lock();
         records.first = self.state;
         records.changes.clear();

@@ -2,14 +2,14 @@
 
 use super::clients::{SHARDS, batch_get, row};
 use super::faults::Measured;
-use super::http::Http;
+use super::http::{Http, Lost};
 use super::proxy::Faults;
 use super::random::Random;
 use super::record::word;
 use super::stage::{RAW_TOPIC, Stage};
 use crate::Outcome;
 use crate::dev::PARTITIONS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,12 +171,21 @@ const BULK: usize = 100_000;
 pub(super) fn outage(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
     let most = stage.metric("dispatcher-1", "nacre_engine_tail_bytes_max").into_values().next();
     let most = most.ok_or("a dispatcher does not say how long a tail may be")?;
+    // One that was started since the last write to the table knows nothing of it, and could ask nobody.
+    for name in stage.names("dispatcher") {
+        let mut http = Http::new(stage.port(&name), Duration::from_secs(20));
+        let first = http.call("PUT", &row("pulse", "15-bulk-before"), &[], b"x").map_err(Lost::why)?;
+        if !first.is_ok() {
+            return Err(format!("{name} does not write before the outage: {}", word(&first)));
+        }
+    }
     stage.dynamodb.set(Faults { refuse: true, ..Faults::default() });
     let begun = Instant::now();
     let mut http = Http::new(stage.api, Duration::from_secs(20));
     let value = "x".repeat(BULK);
     let (mut written, mut refused_after, mut refused_by) = (Vec::new(), None, String::new());
     let (mut highest, mut announced): (f64, bool) = (0.0, false);
+    let mut others: BTreeMap<String, u64> = BTreeMap::new();
     for number in 0u64.. {
         let enough = if refused_after.is_some() { MINUTES } else { MINUTES_MOST };
         if begun.elapsed() > enough {
@@ -195,7 +204,8 @@ pub(super) fn outage(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
                 refused_after.get_or_insert(begun.elapsed().as_secs_f64());
                 refused_by = word(&answer);
             }
-            _ => {}
+            Ok(answer) => *others.entry(word(&answer)).or_insert(0) += 1,
+            Err(lost) => *others.entry(lost.why()).or_insert(0) += 1,
         }
         if number % 10 == 0 && refused_after.is_none() {
             let tails = stage.names("dispatcher").into_iter().chain(stage.names("cache"));
@@ -207,7 +217,10 @@ pub(super) fn outage(stage: &Stage, _: &mut Random) -> Outcome<Measured> {
         }
     }
     let Some(refused_after) = refused_after else {
-        return Err(format!("{} MB were taken, and none refused", written.len() * BULK / 1_000_000));
+        let taken = written.len() * BULK / 1_000_000;
+        return Err(format!(
+            "{taken} MB were taken, and none refused for the tail's length; otherwise: {others:?}"
+        ));
     };
     if !announced {
         return Err(format!(

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// The folder of Kafka's jars; says so where there is none.
@@ -28,8 +29,15 @@ struct Broker {
     port: u16,
 }
 
+/// A port that nobody listens at now, below those that the system gives to outgoing connections: one of them could take it
+/// before the server does that it is for.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id().wrapping_mul(7_919) % 20_000).unwrap();
+    (0..20_000)
+        .map(|_| 12_000 + (begin + ASKED.fetch_add(1, Ordering::Relaxed) % 20_000) % 20_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 fn java(jars: &Path, class: &str) -> Command {
