@@ -8,22 +8,21 @@ use super::batch::{self, Form};
 use super::clients::{self, Random};
 use super::options::Options;
 use super::server::{TABLE, key_of};
-use super::stats::{Rounds, Sample, grouped};
+use super::stats::{Rounds, Sample};
 use super::wire::{Connection, Request};
-use crate::{Outcome, cache, process};
+use crate::{Outcome, process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Shards of the table, over the log's partitions.
 pub(crate) const SHARDS: u64 = 16;
-const VALUE_BYTES: usize = 200;
-const BATCH: usize = 100;
+pub(super) const VALUE_BYTES: usize = 200;
+pub(super) const BATCH: usize = 100;
 
 pub(crate) fn run(mut options: Options) -> Outcome {
     let (program, bare) = (options.path("program"), options.path("bare"));
@@ -32,6 +31,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
     let warm = options.seconds("warm", 30)?;
     let keys = options.number("keys", 400_000)?.max(SHARDS);
     let connections = options.number("clients", 16)?.max(1);
+    let rate = Some(options.number("rate", 0)?).filter(|rate| *rate > 0);
     let only = options.text("only");
     options.finish()?;
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
@@ -56,7 +56,7 @@ pub(crate) fn run(mut options: Options) -> Outcome {
         fleet.reads(rounds)?;
     }
     if wanted("mixed") {
-        fleet.mixed()?;
+        fleet.mixed(rate)?;
     }
     if wanted("change") {
         fleet.change()?;
@@ -78,6 +78,8 @@ pub(crate) struct Stack {
     said: String,
     pub(crate) api: SocketAddr,
     kafka: String,
+    /// Where the bucket is, and by which keys.
+    pub(super) s3: serde_json::Value,
     pub(super) processes: BTreeMap<String, u32>,
     /// Where each of the store's processes tells its metrics.
     pub(crate) metrics: BTreeMap<String, SocketAddr>,
@@ -108,6 +110,7 @@ impl Stack {
         let processes = json["processes"].as_object().into_iter().flatten();
         Ok(Self {
             api: address(json["api"].as_str())?,
+            s3: json["s3"].clone(),
             kafka: json["kafka"].as_str().unwrap_or_default().to_owned(),
             processes: processes
                 .filter_map(|(name, pid)| Some((name.clone(), u32::try_from(pid.as_u64()?).ok()?)))
@@ -213,7 +216,7 @@ impl Fleet {
     }
 
     /// Runs work and prints what each kind of process spent on each of its units.
-    fn costed(
+    pub(super) fn costed(
         &self,
         name: &str,
         rounds: &mut Rounds,
@@ -250,7 +253,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn write(&self, form: Form, rows: usize, clients: u64, every: Duration) -> Outcome<Sample> {
+    pub(super) fn write(&self, form: Form, rows: usize, clients: u64, every: Duration) -> Outcome<Sample> {
         self.write_for(self.seconds, form, rows, clients, every)
     }
 
@@ -315,42 +318,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// From sending a row to the first read that sees it, while half of what is possible is written beside.
-    fn visible(&self) -> Outcome {
-        let full = self.write(Form::Binary, BATCH, self.connections, Duration::ZERO)?.per_second;
-        let every = Duration::from_secs_f64(self.connections as f64 * BATCH as f64 / (full / 2.0));
-        let done = AtomicBool::new(false);
-        let probes = thread::scope(|scope| -> Outcome<Vec<Duration>> {
-            let probing = scope.spawn(|| -> Outcome<Vec<Duration>> {
-                let mut writer = Connection::open(self.stack.api)?;
-                let mut reader = Connection::open(self.stack.api)?;
-                let mut took = Vec::new();
-                let mut number = 0_u64;
-                while !done.load(Ordering::Relaxed) {
-                    let key = format!("{}-probe-{number}", key_of(self.keys * (number % SHARDS) / SHARDS));
-                    let put =
-                        Request::new("PUT", &format!("{TABLE}/rows/{key}"), "application/octet-stream", b"x");
-                    let get = Request::get(&format!("{TABLE}/rows/{key}"));
-                    let began = Instant::now();
-                    writer.ok(&put)?;
-                    while reader.call(&get)?.status != 200 {}
-                    took.push(began.elapsed());
-                    number += 1;
-                    thread::sleep(Duration::from_millis(5));
-                }
-                Ok(took)
-            });
-            let load = self.write(Form::Binary, BATCH, self.connections, every);
-            done.store(true, Ordering::Relaxed);
-            let took = probing.join().map_err(|_| "the probe panicked")??;
-            println!("  beside {} rows/s", grouped(load?.per_second));
-            Ok(took)
-        })?;
-        let sample = Sample::of(probes, 1, self.seconds);
-        println!("\nWrite to visible at half load: p50 {:.1} ms, p99 {:.1} ms\n", sample.p50, sample.p99);
-        Ok(())
-    }
-
     pub(super) fn get(&self, clients: u64, seconds: Duration) -> Outcome<Sample> {
         let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
         let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
@@ -388,112 +355,6 @@ impl Fleet {
         rounds.print("Reads through the load balancer", "keys", Some("get"));
         Ok(())
     }
-
-    /// Loads a file through the API; answers how long it took until it was visible.
-    fn load(&self, file: &[u8]) -> Outcome<Duration> {
-        let mut connection = Connection::open(self.stack.api)?;
-        let mut call = |method: &str, path: &str, kind: &str, body: &[u8]| -> Outcome<serde_json::Value> {
-            let answer = connection.ok(&Request::new(method, &format!("{TABLE}/loads{path}"), kind, body))?;
-            serde_json::from_slice(answer.body).or(Ok(serde_json::Value::Null))
-        };
-        let began = Instant::now();
-        let begin = br#"{"mode":"merge","version":"now","columns":{"key":["key"],"value":"value"}}"#;
-        let load = call("POST", "", "application/json", begin)?;
-        let id = load["load_id"].as_str().ok_or("a load without an id")?.to_owned();
-        call("PUT", &format!("/{id}/files/rows.parquet"), "application/octet-stream", file)?;
-        call("POST", &format!("/{id}:commit"), "application/json", b"{}")?;
-        let mut told = String::new();
-        loop {
-            let load = call("GET", &format!("/{id}"), "application/json", b"")?;
-            let state = load["state"].as_str();
-            if let Some(state) = state.filter(|state| *state != told) {
-                println!("  the load is {state} after {:.1} s", began.elapsed().as_secs_f64());
-                state.clone_into(&mut told);
-            }
-            match state {
-                Some("committed") => return Ok(began.elapsed()),
-                Some("failed" | "cancelled") => return Err(format!("the load failed: {load}")),
-                _ => thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    }
-
-    /// The headline, as far as it fits: a stream and a load beside paced reads.
-    fn mixed(&self) -> Outcome {
-        let seconds = self.seconds * 3;
-        let alone = self.get(self.connections, self.seconds)?;
-        let rate = alone.per_second / 4.0;
-        let every = Duration::from_secs_f64(self.connections as f64 / rate);
-        let paced = |seconds: Duration| {
-            let first = Request::get(&format!("{TABLE}/rows/{}", key_of(0)));
-            let digits = vec![format!("GET {TABLE}/rows/{}", key_of(0)).len() - 12];
-            let prepare = |_| Request { bytes: first.bytes.clone(), body_at: 0 };
-            let change = |request: &mut Request, random: &mut Random| {
-                batch::shuffle(request, &digits, random, self.keys);
-            };
-            let paced = clients::paced(self.stack.api, self.connections, seconds, 1, every, prepare, change)?;
-            let by_second: Vec<String> =
-                paced.p99_by_second().iter().map(|p99| format!("{p99:.0}")).collect();
-            println!("  p99 of each second, ms: {}", by_second.join(" "));
-            Ok(paced.sample)
-        };
-        let mut rounds = Rounds::default();
-        self.costed("reads alone", &mut rounds, || paced(seconds))?;
-        let stream_rate = rate / 8.0;
-        let stream_every = Duration::from_secs_f64(4.0 * BATCH as f64 / stream_rate);
-        let stream = || {
-            let value = batch::value(VALUE_BYTES);
-            let digits = batch::write(Form::Binary, BATCH, &value).split().1;
-            let prepare = |_| batch::write(Form::Binary, BATCH, &value).split().0;
-            clients::paced(
-                self.stack.api,
-                4,
-                seconds,
-                BATCH as u64,
-                stream_every,
-                prepare,
-                |request, random| {
-                    batch::shuffle(request, &digits, random, self.keys);
-                },
-            )
-        };
-        let beside = |name: &str, rounds: &mut Rounds| {
-            self.costed(name, rounds, || {
-                thread::scope(|scope| {
-                    let streaming = scope.spawn(stream);
-                    let reads = paced(seconds);
-                    let written = streaming.join().map_err(|_| "the stream panicked")??.sample;
-                    println!("  beside {} rows/s", grouped(written.per_second));
-                    reads
-                })
-            })
-        };
-        beside("reads beside the stream", &mut rounds)?;
-        let file = load_file()?;
-        thread::scope(|scope| -> Outcome {
-            let loading = scope.spawn(|| self.load(&file));
-            beside("reads beside the stream and a load", &mut rounds)?;
-            let took = loading.join().map_err(|_| "the load panicked")??;
-            println!("  the load of {} rows took {:.1} s", grouped(LOAD_ROWS as f64), took.as_secs_f64());
-            Ok(())
-        })?;
-        rounds.print("Reads at a quarter of their most", "gets", Some("reads alone"));
-        Ok(())
-    }
-}
-
-/// Rows of the load beside reads.
-const LOAD_ROWS: u64 = 500_000;
-
-/// A file whose rows lie in no order.
-fn load_file() -> Outcome<Vec<u8>> {
-    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-    let (script, out) = (folder.path().join("files.py"), folder.path().join("shuffled.parquet"));
-    std::fs::write(&script, include_str!("duckdb.py")).map_err(|error| error.to_string())?;
-    let mut command = Command::new(cache::python()?);
-    command.arg(&script).arg("make").arg(&out).arg(LOAD_ROWS.to_string()).arg(folder.path());
-    process::output(&mut command)?;
-    std::fs::read(&out).map_err(|error| format!("{}: {error}", out.display()))
 }
 
 fn raw_rate(raw: &PathBuf, kafka: &str, topic: &str, time: Duration, rows: usize) -> Outcome<Sample> {

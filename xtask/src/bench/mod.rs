@@ -9,9 +9,11 @@ pub(crate) mod fleet;
 mod http;
 mod load;
 mod memory;
+mod mixed;
 mod options;
 pub(crate) mod server;
 mod stats;
+mod visible;
 pub(crate) mod wire;
 mod write;
 
@@ -36,6 +38,7 @@ usage: cargo xtask bench [COMMAND]
                  [--only rewrite|lineitem|adopt]
   fleet        the production stack on this machine: writes beside a bare producer, reads alone and beside a stream
                  [--rounds 3] [--seconds 6] [--keys 400k] [--clients 16] [--only write|visible|read|mixed|change] [--bare FILE, the bare producer]
+                 [--rate GETS_A_SECOND, of mixed]
   cold         reads with a cache of a tenth of the data and a store as slow as S3, and a load that replaces everything meanwhile
                  [--keys 500k] [--seconds 30] [--rate 400] [--clients 32] [--cache-percent 10] [--exponent 0.99]
                  [--neighbours, hot keys side by side] [--median-ms 15] [--p99-ms 60]

@@ -22,11 +22,11 @@ pub(super) fn read_message(
     no_body: bool,
 ) -> Result<Option<Message>> {
     let mut bytes = std::mem::take(rest);
+    let mut chunk = vec![0; 64 << 10];
     let mut more = |bytes: &mut Vec<u8>| -> Result<bool> {
         if bytes.len() > MOST {
             return Err(ErrorKind::InvalidData.into());
         }
-        let mut chunk = vec![0; 64 << 10];
         let read = stream.read(&mut chunk)?;
         bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
         Ok(read > 0)
