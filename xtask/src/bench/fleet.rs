@@ -237,7 +237,7 @@ impl Fleet {
         Ok(sample)
     }
 
-    /// Until what was written while nobody read is read: a strong read waits for it.
+    /// Until what was written is read: a strong read waits for it. What is measured next has nothing to catch up with.
     fn settle(&self) -> Outcome {
         let mut connection = Connection::open(self.stack.api)?;
         let began = Instant::now();
@@ -290,11 +290,13 @@ impl Fleet {
             for (form, rows) in [(Form::Binary, BATCH), (Form::Binary, 1_000), (Form::Json, BATCH)] {
                 let name = format!("batchWrite {}, {rows} rows", form.name());
                 self.costed(&name, &mut rounds, || self.write(form, rows, self.connections, Duration::ZERO))?;
+                self.settle()?;
             }
             // As much under way as a bare producer has, by its queue.
             let many = self.connections * 4;
             let name = format!("batchWrite binary, 1000 rows, {many} clients");
             self.costed(&name, &mut rounds, || self.write(Form::Binary, 1_000, many, Duration::ZERO))?;
+            self.settle()?;
             let stopped = Stopped::of(&self.stack, &["cache", "writer"])?;
             for (rows, clients) in [(BATCH, self.connections), (1_000, self.connections), (1_000, many)] {
                 let name = format!("readers stopped: binary, {rows} rows, {clients} clients");

@@ -23,9 +23,14 @@ const WRITERS: u64 = 4;
 /// Reads to a row of the stream.
 const READS_A_ROW: f64 = 8.0;
 
+/// A virtual machine that gives much memory back to its host stands still meanwhile: after what the making of the file took.
+const SETTLE: Duration = Duration::from_secs(15);
+
 /// A load that has its file and is not committed yet.
 struct Staged {
     id: String,
+    /// With the file as it was made: what is deleted now would be given back to the host meanwhile.
+    _folder: tempfile::TempDir,
 }
 
 impl Fleet {
@@ -112,7 +117,8 @@ impl Fleet {
         python(&["put".as_ref(), &out, url.as_ref(), s3.as_ref()])?;
         // A store of one's own has written it by now, too.
         process::run(&mut Command::new("sync"), Duration::from_secs(120))?;
-        Ok(Staged { id: text("load_id")?.to_owned() })
+        thread::sleep(SETTLE);
+        Ok(Staged { id: text("load_id")?.to_owned(), _folder: folder })
     }
 
     /// Commits a load; answers how long it took until it was visible.
