@@ -4,7 +4,7 @@
 
 use super::client::{self, Reach, Voice, failed};
 use super::config::{KafkaConfig, TopicId};
-use super::topic_id;
+use super::topic_id::{self, Described};
 use super::verdict::{TopicFacts, settings_of_a_new_topic};
 use crate::record::MAX_RECORD_BYTES;
 use nacre_runtime::Context;
@@ -12,7 +12,7 @@ use nacre_types::{Error, Offset, PartitionId, Result};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +35,15 @@ struct Clients {
 
 /// How long a client tries to connect where all that is wanted is what it says of it.
 const TRY: Duration = Duration::from_secs(2);
+
+/// Between two questions to a partition whose leader is being elected.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Whether a partition's leader is not known, or does not know of it, for the moment.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
+}
 
 impl Clients {
     /// Connects, if it can: the client that asks says what comes of that, which the other one cannot. Blocks.
@@ -149,16 +158,13 @@ impl Tools {
     /// # Errors
     /// `NotFound` (`log-topic-missing`), `Unavailable`, `Forbidden`.
     pub(super) async fn facts(&self) -> Result<TopicFacts> {
-        let described = self
-            .ask("log topic", |clients, topic, limit| topic_id::describe(clients.admin.inner(), topic, limit))
-            .await?;
+        let described = self.describe().await?;
         let what = "the topic's settings";
         let resource = [ResourceSpecifier::Topic(&self.topic)];
         let answer = self.clients()?.admin.describe_configs(&resource, &self.options()).await;
         let mut settings = BTreeMap::new();
         for resource in answer.map_err(|error| failed(what, &error))? {
-            let resource =
-                resource.map_err(|code| failed(what, &rdkafka::error::KafkaError::AdminOp(code)))?;
+            let resource = resource.map_err(|code| failed(what, &KafkaError::AdminOp(code)))?;
             for entry in resource.entries {
                 if let Some(value) = entry.value {
                     settings.insert(entry.name, value);
@@ -177,17 +183,24 @@ impl Tools {
 
     /// The topic's id now.
     pub(super) async fn topic_id(&self) -> Result<TopicId> {
-        let question =
-            |clients: &Clients, topic: &str, limit| topic_id::describe(clients.admin.inner(), topic, limit);
-        Ok(self.ask("log topic", question).await?.id)
+        Ok(self.describe().await?.id)
     }
 
     /// The topic's id and how many partitions it has: what a reader of a topic of someone else may ask.
     pub(super) async fn id_and_partitions(&self) -> Result<(TopicId, u32)> {
-        let question =
-            |clients: &Clients, topic: &str, limit| topic_id::describe(clients.admin.inner(), topic, limit);
-        let described = self.ask("log topic", question).await?;
+        let described = self.describe().await?;
         Ok((described.id, described.partitions))
+    }
+
+    async fn describe(&self) -> Result<Described> {
+        self.ask("log topic", |clients, topic, limit| {
+            // First by the client that may wait: the other one takes a core for as long as no broker is there (in librdkafka
+            // 2.12 each try to connect wakes the request that waits for it, which has it tried again).
+            let found = clients.asks.fetch_metadata(Some(topic), limit);
+            found.map_err(|error| failed(format_args!("the brokers of topic {topic}"), &error))?;
+            topic_id::describe(clients.admin.inner(), topic, limit)
+        })
+        .await
     }
 
     /// Where a partition begins and ends, as its leader says now.
@@ -197,13 +210,30 @@ impl Tools {
         Ok(Marks { low: to_log(low), high: to_log(high) })
     }
 
+    /// A partition whose leader is being elected, as those of a topic that was just made, is asked again.
     async fn own_marks(&self, partition: PartitionId) -> Result<Marks> {
+        let begun = self.ctx.clock.monotonic();
+        loop {
+            match self.marks_of_leader(partition).await? {
+                Ok(marks) => return Ok(marks),
+                Err(moving) if self.ctx.clock.monotonic().saturating_sub(begun) >= self.timeout => {
+                    return Err(self.where_asked(moving));
+                }
+                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Inside: that it has no leader who knows that it is one.
+    async fn marks_of_leader(&self, partition: PartitionId) -> Result<Result<Marks>> {
         self.ask("log ends", move |clients, topic, limit| {
             clients.hear();
-            let (low, high) = clients
-                .asks
-                .fetch_watermarks(topic, number(partition), limit)
-                .map_err(|error| failed(format_args!("the ends of partition {partition}"), &error))?;
+            let what = format_args!("the ends of partition {partition}");
+            let (low, high) = match clients.asks.fetch_watermarks(topic, number(partition), limit) {
+                Ok(marks) => marks,
+                Err(error) if is_moving(&error) => return Ok(Err(failed(what, &error))),
+                Err(error) => return Err(failed(what, &error)),
+            };
             let mark = |mark: i64| {
                 u64::try_from(mark).map_err(|_| {
                     Error::unavailable(format!(
@@ -212,7 +242,7 @@ impl Tools {
                     .with_code("log-unreachable")
                 })
             };
-            Ok(Marks { low: mark(low)?, high: mark(high)? })
+            Ok(Ok(Marks { low: mark(low)?, high: mark(high)? }))
         })
         .await
     }
@@ -305,7 +335,7 @@ impl Tools {
                     | RDKafkaErrorCode::PolicyViolation => {
                         Error::invalid(format!("{what}: the brokers refuse it: {code}")).with_code("log-topic-refused")
                     }
-                    other => failed(&what, &rdkafka::error::KafkaError::AdminOp(other)),
+                    other => failed(&what, &KafkaError::AdminOp(other)),
                 });
             }
         }
